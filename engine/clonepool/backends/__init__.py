@@ -1,0 +1,1 @@
+"""Storage backends: one class a driver behind one small interface."""

@@ -1,0 +1,1 @@
+"""Fabrics: how a server reaches its volumes; one class a driver."""
