@@ -370,3 +370,70 @@ class Event:
     subject: str  # "pool/web", "volume/<id>"
     reason: str  # UPPER_SNAKE, stable
     message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ref:
+    """A thing by its id or by its live name; exactly one is set."""
+
+    id: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or self.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRequest:
+    """One page of a listing: at most ``size`` rows after ``token`` ("" from the start)."""
+
+    size: int = 1000
+    token: str = ""
+    name_prefix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageFacts:
+    """A configured storage as it is now; ``error`` is set when it does not answer."""
+
+    name: str
+    driver: str
+    thin_clones: bool = False
+    thin_reason: str = ""
+    scrub_methods: tuple[str, ...] = ()
+    erasure_note: str = ""
+    total_bytes: int = 0
+    free_bytes: int = 0
+    reserve_bytes: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FabricFacts:
+    """A configured fabric as it is now; ``error`` is set when it is away."""
+
+    name: str
+    driver: str
+    chap: bool = False
+    read_only_enforced_by: str = ""
+    sees_sessions: bool = False
+    notes: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFacts:
+    """What this engine is, and how much it holds."""
+
+    version: str
+    node: str
+    engine_id: str
+    started_at: float
+    storages: tuple[StorageFacts, ...]
+    fabrics: tuple[FabricFacts, ...]
+    import_roots: tuple[str, ...]
+    images: int
+    pools: int
+    servers: int
+    attachments: int
+    volumes: int

@@ -1,0 +1,47 @@
+"""Settings of the engine, from a TOML file, ``CLONEPOOL_*`` and flags, in rising order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverSettings:
+    """One storage or fabric: its driver (``file``, ``iscsi``, ...) and the driver's options."""
+
+    name: str
+    driver: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsSettings:
+    """Certificate, key and (for client certificates) CA of a TCP listener."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything ``clonepool serve`` can be told; the defaults work at once.
+
+    ``listen`` is ``unix:///path`` or ``tcp://host:port`` (TLS and a token or client CA needed).
+    ``import_roots`` empty: a local caller may import whatever the engine's user can read; over
+    TCP nothing may be imported from paths. ``workers`` is how many clones, scrubs and imports run
+    at once.
+    """
+
+    state_dir: Path
+    listen: str
+    node: str
+    storages: Mapping[str, DriverSettings]
+    fabrics: Mapping[str, DriverSettings]
+    import_roots: tuple[Path, ...] = ()
+    tls: TlsSettings | None = None
+    token: str = field(default="", repr=False)
+    workers: int = 4
+    log_level: str = "info"

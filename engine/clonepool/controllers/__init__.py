@@ -1,0 +1,1 @@
+"""What makes is equal should-be: one controller a kind of thing."""
