@@ -1,0 +1,90 @@
+"""What this machine can do: each marker's probe, and why a test that needs it is left out."""
+
+from __future__ import annotations
+
+import ctypes.util
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tools import pulumi_cli
+
+# a normal user's PATH often lacks the administrators' folders
+_SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lack:
+    """Why a feature is not here; ``installable``: root could install it, so CI must have it."""
+
+    reason: str
+    installable: bool = False
+
+
+def find_program(name: str) -> str | None:
+    """Its path, looked for in the administrators' folders too."""
+    return shutil.which(name) or shutil.which(name, path=_SBIN)
+
+
+def probe_root() -> Lack | None:
+    return None if os.geteuid() == 0 else Lack(reason="not root")
+
+
+def probe_tgt() -> Lack | None:
+    if find_program("tgtd") is None:
+        return Lack(reason="tgtd is not installed (Debian: tgt)", installable=True)
+    if ctypes.util.find_library("iscsi") is None:
+        return Lack(reason="libiscsi is not installed (Debian: libiscsi-bin)", installable=True)
+    return None
+
+
+def probe_reflink() -> Lack | None:
+    if os.geteuid() != 0:
+        return Lack(reason="not root, so no loop device can be mounted")
+    if find_program("mkfs.xfs") is None:
+        return Lack(reason="mkfs.xfs is not installed (Debian: xfsprogs)", installable=True)
+    losetup = find_program("losetup")
+    if losetup is None:
+        return Lack(reason="losetup is not installed (Debian: mount)", installable=True)
+    # asks for a free device without taking it; a container without loop devices refuses
+    asked = subprocess.run([losetup, "--find"], capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        return Lack(reason=f"no loop device: {asked.stderr.strip()}")
+    return None
+
+
+def probe_pulumi() -> Lack | None:
+    if pulumi_folder() is not None:
+        return None
+    reason = "no Pulumi command line (tools/pulumi_cli.py gets one)"
+    return Lack(reason=reason, installable=shutil.which("go") is not None)
+
+
+@functools.cache
+def pulumi_folder() -> Path | None:
+    """The folder of a Pulumi command line; nothing is built or fetched for it."""
+    return pulumi_cli.find()
+
+
+PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
+    "root": probe_root,
+    "tgt": probe_tgt,
+    "reflink": probe_reflink,
+    "pulumi": probe_pulumi,
+}
+
+
+@functools.cache
+def find_lack(marker: str) -> Lack | None:
+    """None where the machine has the feature. Probes once a run."""
+    return PROBES[marker]()
+
+
+def must_have(lack: Lack) -> bool:
+    """Whether to fail instead of skipping: CI as root installs what can be installed."""
+    return lack.installable and pulumi_cli.in_ci() and os.geteuid() == 0
