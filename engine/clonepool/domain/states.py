@@ -18,8 +18,7 @@ class VolumeState(StrEnum):
     DETACHING = "detaching"
     RELEASED = "released"
     SCRUBBING = "scrubbing"
-    DELETING = "deleting"
-    GONE = "gone"
+    DELETING = "deleting"  # and then gone: the row goes with the object
     FAULTY = "faulty"
 
 
@@ -37,8 +36,7 @@ VOLUME_MOVES: Final[Mapping[VolumeState, frozenset[VolumeState]]] = {
     V.DETACHING: frozenset({V.RELEASED, V.CLONING, V.DELETING}),
     V.RELEASED: frozenset({V.SCRUBBING}),
     V.SCRUBBING: frozenset({V.CLONING, V.DELETING, V.FAULTY}),
-    V.DELETING: frozenset({V.GONE, V.FAULTY}),
-    V.GONE: frozenset(),
+    V.DELETING: frozenset({V.FAULTY}),
     V.FAULTY: frozenset({V.SCRUBBING, V.DELETING}),
 }
 
@@ -54,8 +52,7 @@ class AttachmentState(StrEnum):
 
     WAITING = "waiting"
     ATTACHED = "attached"
-    DETACHING = "detaching"
-    GONE = "gone"
+    DETACHING = "detaching"  # and then gone: the volume and its scrub record remember it
 
 
 class VersionState(StrEnum):
@@ -65,7 +62,6 @@ class VersionState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     DELETING = "deleting"
-    GONE = "gone"
 
 
 class OperationState(StrEnum):

@@ -1,0 +1,78 @@
+"""Specs as canonical JSON and digests: what "the same properties" means."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from clonepool.domain.model import (
+    AttachmentSpec,
+    ChapSpec,
+    ImageSpec,
+    PortionSpec,
+    Preconfigure,
+    ServerSpec,
+    SystemUser,
+)
+from clonepool.domain.states import ChapMode, PortionRole, SystemUserKind
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def image_content(spec: ImageSpec) -> dict[str, Any]:
+    """The part of an image that a change of makes a new version."""
+    return {
+        "read_only": asdict(spec.read_only) if spec.read_only else None,
+        "writable": asdict(spec.writable) if spec.writable else None,
+        "preconfigure": [asdict(item) for item in spec.preconfigure],
+    }
+
+
+def parse_image_content(text: str) -> dict[str, Any]:
+    """The keyword arguments of ImageSpec that ``image_content`` wrote."""
+    content = json.loads(text)
+    return {
+        "read_only": PortionSpec(**content["read_only"]) if content["read_only"] else None,
+        "writable": PortionSpec(**content["writable"]) if content["writable"] else None,
+        "preconfigure": tuple(
+            Preconfigure(**{**item, "portion": PortionRole(item["portion"])})
+            for item in content["preconfigure"]
+        ),
+    }
+
+
+def attachment_document(spec: AttachmentSpec) -> dict[str, Any]:
+    """An attachment's declaration without its CHAP secret, which is kept encrypted apart."""
+    document = asdict(spec)
+    document["chap"].pop("secret")
+    return document
+
+
+def parse_attachment_document(text: str) -> AttachmentSpec:
+    """What ``attachment_document`` wrote."""
+    document = json.loads(text)
+    user, inline = document["system_user"], document["inline_server"]
+    chap = document["chap"]
+    return AttachmentSpec(
+        **{
+            **document,
+            "system_user": parse_user(user) if user else None,
+            "inline_server": ServerSpec(**inline) if inline else None,
+            "chap": ChapSpec(mode=ChapMode(chap["mode"]), username=chap["username"]),
+        }
+    )
+
+
+def parse_user(document: dict[str, str]) -> SystemUser:
+    """A system user from its JSON."""
+    return SystemUser(name=document["name"], kind=SystemUserKind(document["kind"]))

@@ -1,0 +1,301 @@
+"""The hot path, in SQL by hand: claim a ready replica for a server, and give it back.
+
+Everything here runs inside one change of the writer, so "look, then take" cannot be interleaved.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from clonepool.domain.content import attachment_document, canonical
+from clonepool.domain.model import AttachmentSpec, SystemUser
+from clonepool.domain.states import ChapMode, SystemUserKind
+from clonepool.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+)
+from clonepool.store import allocation_servers
+from clonepool.store.writer import Transaction
+
+_POOL = """
+    SELECT p.id, p.when_empty, p.stopped_reason, p.fabric, i.user_name, i.user_kind,
+        CASE p.image_version WHEN 0 THEN i.current_version_id ELSE (
+            SELECT id FROM image_version WHERE image_id = i.id AND number = p.image_version) END,
+        i.name
+    FROM pool p JOIN image i ON i.id = p.image_id
+    WHERE p.name = ? AND p.deleted_at IS NULL
+"""
+# who waits ahead keeps the replica that is meant for it: skip as many as there are before us
+_TAKE = """
+    UPDATE volume SET state = 'attaching', attachment_id = :attachment, changed_at = :now,
+        last_attachment_id = :attachment, last_user_name = :user_name, last_user_kind = :user_kind,
+        last_server = :server, last_allocated_at = :now
+    WHERE n = (
+        SELECT n FROM volume
+        WHERE pool_id = :pool AND state = 'ready' AND image_version_id = :version
+        ORDER BY changed_at, n LIMIT 1 OFFSET :ahead)
+    RETURNING id, generation, (SELECT number FROM image_version WHERE id = image_version_id)
+"""
+_AHEAD = """
+    SELECT count(*) FROM attachment
+    WHERE pool_id = ? AND state = 'waiting' AND n < ? AND lease_until > ?
+"""
+_INSERT = """
+    INSERT INTO attachment(id, name, pool_id, server_id, user_name, user_kind, state, lease_until,
+        warm, volume_id, volume_generation, image_version, spec, chap_mode, chap_username,
+        chap_secret, force_detach, token, token_digest, created_at, allocated_at, changed_at)
+    VALUES (:id, :name, :pool, :server_id, :user_name, :user_kind, :state, :lease, :warm, :volume,
+        :generation, :number, :spec, :chap_mode, :chap_username, :chap_secret, :force_detach,
+        :token, :digest, :now, :allocated_at, :now)
+"""
+_SERVE_WAITER = """
+    UPDATE attachment SET state = 'attached', lease_until = 0, volume_id = :volume,
+        volume_generation = :generation, image_version = :number, chap_username = :chap_username,
+        allocated_at = :now, changed_at = :now
+    WHERE id = :id AND state = 'waiting'
+"""
+_LAST_N = 2**62
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRequest:
+    """A claim with all that is decided before the transaction begins."""
+
+    spec: AttachmentSpec
+    token: str
+    digest: str
+    attachment_id: str  # used when the attachment is new
+    chap_secret: str  # sealed, for the same case
+    now: float
+    lease_s: float
+    needs_initiator: Callable[[str], bool]  # of a fabric's name
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pool:
+    id: str
+    when_empty: str
+    stopped_reason: str
+    fabric: str
+    image_user: SystemUser | None
+    version_id: str | None
+    image: str
+
+
+def claim(transaction: Transaction, request: ClaimRequest) -> str:
+    """Claim, queue or find; returns the attachment's id. Errors: see CreateAttachment."""
+    existing = transaction.sql(
+        "SELECT id, token, token_digest, state, n, pool_id FROM attachment WHERE name = ?",
+        (request.spec.name,),
+    ).fetchone()
+    if existing is None:
+        return _claim_new(transaction, request)
+    _check_same(request, existing)
+    if existing[3] == "waiting":
+        _serve_waiter(transaction, request, attachment_id=existing[0], n=existing[4])
+    return str(existing[0])
+
+
+def _check_same(request: ClaimRequest, existing: tuple[Any, ...]) -> None:
+    attachment_id, token, digest, state = existing[:4]
+    name = request.spec.name
+    if token != request.token or digest != request.digest:
+        raise already_exists("attachment", name, attachment_id, same_token=token == request.token)
+    if state == "detaching":
+        text = f"attachment {name} is being released; wait until it is gone, then run again"
+        raise FailedPrecondition(text, reason="DETACHING", retry_after_s=1)
+
+
+def already_exists(kind: str, name: str, object_id: str, *, same_token: bool) -> AlreadyExists:
+    """The name is taken; says by what, and whether by an earlier try of the same caller."""
+    why = "with other properties" if same_token else "and was made by someone else"
+    text = (
+        f"{kind} {name} exists (id {object_id}) {why}; take another name, or remove it with "
+        f"`clonepool {kind} delete {name}`"
+    )
+    if kind == "attachment":
+        text = text.replace(f"clonepool attachment delete {name}", f"clonepool release {name}")
+    metadata = {"id": object_id, "same_token": "true" if same_token else "false"}
+    return AlreadyExists(text, reason="NAME_TAKEN", metadata=metadata)
+
+
+def _claim_new(transaction: Transaction, request: ClaimRequest) -> str:
+    pool = _get_pool(transaction, request.spec.pool)
+    user = _system_user(pool, request.spec)
+    server = allocation_servers.resolve(
+        transaction,
+        spec=request.spec,
+        user=user,
+        needs_initiator=request.needs_initiator(pool.fabric),
+        now=request.now,
+    )
+    values = _new_values(request, pool=pool, user=user, server=server)
+    taken = _take(transaction, values, version_id=pool.version_id, n=_LAST_N, now=request.now)
+    if taken is None:
+        _check_may_wait(transaction, pool=pool, name=request.spec.pool)
+        values |= {"lease": request.now + request.lease_s}
+    else:
+        values |= _taken_values(request.spec, taken) | {"state": "attached", "warm": True}
+        values["allocated_at"] = request.now
+    transaction.sql(_INSERT, values)
+    allocation_servers.occupy(transaction, server_id=server.id, user=user)
+    return request.attachment_id
+
+
+def _get_pool(transaction: Transaction, name: str) -> _Pool:
+    row = transaction.sql(_POOL, (name,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no pool {name}; `clonepool pool list` shows what there is")
+    user = SystemUser(name=row[4], kind=SystemUserKind(row[5])) if row[4] is not None else None
+    return _Pool(
+        id=row[0],
+        when_empty=row[1],
+        stopped_reason=row[2],
+        fabric=row[3],
+        image_user=user,
+        version_id=row[6],
+        image=row[7],
+    )
+
+
+def _system_user(pool: _Pool, spec: AttachmentSpec) -> SystemUser:
+    if pool.image_user is None and spec.system_user is None:
+        text = f"needed, since master image {pool.image} is shared"
+        raise InvalidArgument.field("system_user", text)
+    if pool.image_user and spec.system_user and pool.image_user != spec.system_user:
+        text = (
+            f"pool {spec.pool} clones master image {pool.image} of {pool.image_user}; it can't "
+            f"serve {spec.system_user}: use a pool of theirs or of a shared image"
+        )
+        raise FailedPrecondition(text, reason="SYSTEM_USER")
+    user = spec.system_user or pool.image_user
+    assert user is not None  # noqa: S101 - one of both is, by the first check
+    return user
+
+
+def _new_values(
+    request: ClaimRequest,
+    *,
+    pool: _Pool,
+    user: SystemUser,
+    server: allocation_servers.ResolvedServer,
+) -> dict[str, Any]:
+    spec = request.spec
+    return {
+        "id": request.attachment_id,
+        "attachment": request.attachment_id,
+        "name": spec.name,
+        "pool": pool.id,
+        "server_id": server.id,
+        "server": server.name,
+        "user_name": user.name,
+        "user_kind": user.kind.value,
+        "state": "waiting",
+        "lease": 0.0,
+        "warm": False,
+        "volume": None,
+        "generation": 0,
+        "number": 0,
+        "spec": canonical(attachment_document(spec)),
+        "chap_mode": spec.chap.mode.value,
+        "chap_username": spec.chap.username,
+        "chap_secret": request.chap_secret,
+        "force_detach": spec.force_detach,
+        "token": request.token,
+        "digest": request.digest,
+        "now": request.now,
+        "allocated_at": None,
+    }
+
+
+def _take(
+    transaction: Transaction,
+    values: dict[str, Any],
+    *,
+    version_id: str | None,
+    n: int,
+    now: float,
+) -> tuple[Any, ...] | None:
+    ahead = transaction.sql(_AHEAD, (values["pool"], n, now)).fetchone()[0]
+    parameters = {**values, "version": version_id, "ahead": ahead}
+    row: tuple[Any, ...] | None = transaction.sql(_TAKE, parameters).fetchone()
+    return row
+
+
+def _taken_values(spec: AttachmentSpec, taken: tuple[Any, ...]) -> dict[str, Any]:
+    volume_id, generation, number = taken
+    values = {"volume": volume_id, "generation": generation, "number": number}
+    return values | {"chap_username": chap_username(spec, volume_id, generation)}
+
+
+def chap_username(spec: AttachmentSpec, volume_id: str, generation: int) -> str:
+    """An account of its own for each export: accounts are global to the iSCSI daemon."""
+    if spec.chap.mode is ChapMode.GENERATED:
+        return f"cp-{volume_id.replace('-', '')[:24]}-g{generation}"
+    return spec.chap.username
+
+
+def _check_may_wait(transaction: Transaction, *, pool: _Pool, name: str) -> None:
+    if pool.stopped_reason:
+        text = (
+            f"pool {name} has no ready replica and stopped filling: {pool.stopped_reason}; mend "
+            f"that, then run `clonepool pool reset {name}`"
+        )
+        raise FailedPrecondition(text, reason="POOL_STOPPED")
+    if pool.when_empty != "fail":
+        return
+    counts = dict(
+        transaction.sql(
+            "SELECT state, count(*) FROM volume WHERE pool_id = ? GROUP BY state", (pool.id,)
+        ).fetchall()
+    )
+    making = counts.get("planned", 0) + counts.get("cloning", 0)
+    released = counts.get("released", 0)
+    wayout = f", or run `clonepool scrub run {name}`" if released else ""
+    text = (
+        f"pool {name} has no ready replica of the current image version ({making} being made, "
+        f"{released} released and not scrubbed yet); retry, raise min_ready{wayout}"
+    )
+    metadata = {state: str(count) for state, count in counts.items()}
+    raise ResourceExhausted(text, reason="POOL_EMPTY", metadata=metadata, retry_after_s=2)
+
+
+def _serve_waiter(
+    transaction: Transaction, request: ClaimRequest, *, attachment_id: str, n: int
+) -> None:
+    transaction.sql(
+        "UPDATE attachment SET lease_until = ? WHERE id = ?",
+        (request.now + request.lease_s, attachment_id),
+    )
+    row = transaction.sql(
+        "SELECT a.pool_id, a.user_name, a.user_kind, s.name FROM attachment a "
+        "JOIN server s ON s.id = a.server_id WHERE a.id = ?",
+        (attachment_id,),
+    ).fetchone()
+    pool = _get_pool(transaction, request.spec.pool)
+    values = {
+        "id": attachment_id,
+        "attachment": attachment_id,
+        "pool": row[0],
+        "user_name": row[1],
+        "user_kind": row[2],
+        "server": row[3],
+        "now": request.now,
+    }
+    taken = _take(transaction, values, version_id=pool.version_id, n=n, now=request.now)
+    if taken is None:
+        if pool.stopped_reason:
+            _check_may_wait(transaction, pool=pool, name=request.spec.pool)
+        return
+    transaction.sql(_SERVE_WAITER, values | _taken_values(request.spec, taken))
+
+
+def new_id() -> str:
+    """An id for an attachment that may become real."""
+    return str(uuid.uuid4())

@@ -1,0 +1,157 @@
+"""Which server an attachment takes, and whom it serves while it has attachments."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clonepool.domain.content import canonical
+from clonepool.domain.model import AttachmentSpec, ServerSpec, SystemUser
+from clonepool.domain.states import SystemUserKind
+from clonepool.errors import AlreadyExists, FailedPrecondition, NotFound
+from clonepool.store.writer import Transaction
+
+_SELECT = "SELECT id, name, initiator, user_name, user_kind, labels, inline FROM server"
+_FREE = "NOT EXISTS (SELECT 1 FROM attachment WHERE server_id = server.id)"
+_HAS_LABEL = "EXISTS (SELECT 1 FROM json_each(server.labels) WHERE key = ? AND value = ?)"
+_INSERT_INLINE = """
+    INSERT INTO server(id, name, initiator, labels, inline, token, token_digest, created_at)
+    VALUES (?, ?, ?, ?, 1, '', '', ?)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedServer:
+    """The server that an attachment takes."""
+
+    id: str
+    name: str
+    initiator: str
+    system_user: SystemUser | None
+
+
+def resolve(
+    transaction: Transaction,
+    *,
+    spec: AttachmentSpec,
+    user: SystemUser,
+    needs_initiator: bool,
+    now: float,
+) -> ResolvedServer:
+    """Find, make or pick the server, and refuse one that serves somebody else."""
+    if spec.inline_server:
+        server = _inline(transaction, spec.inline_server, now=now)
+    elif spec.server:
+        server = _named(transaction, spec.server)
+    else:
+        server = _picked(transaction, spec.server_selector, needs_initiator=needs_initiator)
+    if needs_initiator and not server.initiator:
+        text = (
+            f"server {server.name} has no initiator, and the pool's fabric needs one; set the "
+            "server's initiator to its IQN"
+        )
+        raise FailedPrecondition(text, reason="NO_INITIATOR")
+    _check_user(transaction, server, user)
+    return server
+
+
+def _check_user(transaction: Transaction, server: ResolvedServer, user: SystemUser) -> None:
+    if server.system_user is None or server.system_user == user:
+        return
+    found = transaction.sql(
+        "SELECT name FROM attachment WHERE server_id = ? ORDER BY n LIMIT 5", (server.id,)
+    )
+    held = ", ".join(row[0] for row in found)
+    text = (
+        f"server {server.name} serves {server.system_user} (attachments {held}); it can't serve "
+        f"{user} at the same time: release those first, then run again"
+    )
+    raise FailedPrecondition(text, reason="SERVER_TAKEN")
+
+
+def _resolved(row: tuple[Any, ...]) -> ResolvedServer:
+    user = SystemUser(name=row[3], kind=SystemUserKind(row[4])) if row[3] is not None else None
+    return ResolvedServer(id=row[0], name=row[1], initiator=row[2] or "", system_user=user)
+
+
+def _find(transaction: Transaction, name: str) -> tuple[Any, ...] | None:
+    cursor = transaction.sql(f"{_SELECT} WHERE name = ?", (name,))
+    row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
+
+
+def _named(transaction: Transaction, name: str) -> ResolvedServer:
+    row = _find(transaction, name)
+    if row is None:
+        raise NotFound(f"there is no server {name}; `clonepool server list` shows what there is")
+    return _resolved(row)
+
+
+def _inline(transaction: Transaction, spec: ServerSpec, *, now: float) -> ResolvedServer:
+    row = _find(transaction, spec.name)
+    if row is not None:
+        same = row[2] == (spec.initiator or None) and json.loads(row[5]) == dict(spec.labels)
+        if row[6] and same:
+            return _resolved(row)
+        text = (
+            f"server {spec.name} exists (id {row[0]}) with other properties; name it by `server` "
+            "instead of `inline_server`, or take another name"
+        )
+        raise AlreadyExists(text, reason="NAME_TAKEN", metadata={"id": row[0]})
+    check_initiator_free(transaction, spec.initiator, server_id="")
+    server_id = str(uuid.uuid4())
+    values = (server_id, spec.name, spec.initiator or None, canonical(dict(spec.labels)), now)
+    transaction.sql(_INSERT_INLINE, values)
+    return ResolvedServer(id=server_id, name=spec.name, initiator=spec.initiator, system_user=None)
+
+
+def check_initiator_free(transaction: Transaction, initiator: str, *, server_id: str) -> None:
+    """Refuse an initiator name that another server has: it would be let in as that server."""
+    row = transaction.sql(
+        "SELECT name, id FROM server WHERE initiator = ? AND id != ?", (initiator, server_id)
+    ).fetchone()
+    if initiator and row is not None:
+        text = f"initiator {initiator} belongs to server {row[0]} (id {row[1]}); use its own name"
+        raise AlreadyExists(text, reason="INITIATOR_TAKEN", metadata={"id": row[1]})
+
+
+def _picked(
+    transaction: Transaction, labels: Mapping[str, str], *, needs_initiator: bool
+) -> ResolvedServer:
+    conditions = [_FREE, *[_HAS_LABEL for _ in labels]]
+    if needs_initiator:
+        conditions.append("initiator IS NOT NULL")
+    values = [text for item in labels.items() for text in item]
+    row = transaction.sql(
+        f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY created_at, id LIMIT 1",
+        values,
+    ).fetchone()
+    if row is None:
+        asked = ", ".join(f"{key}={value}" for key, value in labels.items())
+        text = f"no free server has the labels {asked}; add one, or release one that has them"
+        raise FailedPrecondition(text, reason="NO_SERVER_MATCHES", retry_after_s=5)
+    return _resolved(row)
+
+
+def occupy(transaction: Transaction, *, server_id: str, user: SystemUser) -> None:
+    """The server serves this system user from now on."""
+    transaction.sql(
+        "UPDATE server SET user_name = ?, user_kind = ? WHERE id = ? AND user_name IS NULL",
+        (user.name, user.kind.value, server_id),
+    )
+
+
+def vacate(transaction: Transaction, *, server_id: str) -> None:
+    """After an attachment is gone: the last one frees the server, an inline one goes with it."""
+    held = transaction.sql(
+        "SELECT 1 FROM attachment WHERE server_id = ? LIMIT 1", (server_id,)
+    ).fetchone()
+    if held is not None:
+        return
+    transaction.sql("DELETE FROM server WHERE id = ? AND inline", (server_id,))
+    transaction.sql(
+        "UPDATE server SET user_name = NULL, user_kind = NULL WHERE id = ?", (server_id,)
+    )

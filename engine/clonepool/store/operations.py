@@ -1,0 +1,196 @@
+"""Operations: claimed with a lease and a fence, finished or put back by who holds the fence."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from clonepool.domain.model import Operation, PageRequest
+from clonepool.domain.states import OperationState
+from clonepool.errors import Aborted, NotFound
+from clonepool.store import rows, tables
+from clonepool.store.writer import Transaction
+
+LEASE_S = 30.0
+_OPEN = ("queued", "running")
+# ended operations kept for `operation list`; a pool of thousands would drown them otherwise
+_KEEP_ENDED = 5000
+
+_CLAIM = """
+    UPDATE operation SET state = 'running', owner = :owner, fence = fence + 1,
+        attempt = attempt + 1, lease_until = :lease
+    WHERE n IN (
+        SELECT n FROM operation WHERE state = 'queued' AND node = :node AND run_after <= :now
+        ORDER BY run_after, n LIMIT :limit)
+    RETURNING n
+"""
+_ADD = """
+    INSERT INTO operation(id, kind, subject, key, state, node, attempt, run_after, owner, fence,
+        lease_until, progress_bytes, total_bytes, error, cancel, created_at)
+    VALUES (?, ?, ?, ?, 'queued', ?, 0, ?, '', 0, 0, 0, 0, '', 0, ?)
+    ON CONFLICT (kind, key) WHERE state IN ('queued', 'running') DO NOTHING
+"""
+_END = """
+    UPDATE operation SET state = ?, error = ?, finished_at = ?
+    WHERE id = ? AND fence = ? AND state = 'running'
+"""
+
+
+def add(
+    transaction: Transaction, *, kind: str, subject: str, key: str, node: str, now: float
+) -> None:
+    """Ask for work; an open operation of the same kind and key stands for both."""
+    values = (str(uuid.uuid4()), kind, subject, key, node, now, now)
+    transaction.sql(_ADD, values)
+
+
+def claim_due(
+    transaction: Transaction, *, node: str, owner: str, now: float, limit: int
+) -> list[Operation]:
+    """Take what is due on this node; only the new fence may report on it from now on."""
+    parameters = {
+        "node": node,
+        "owner": owner,
+        "now": now,
+        "lease": now + LEASE_S,
+        "limit": limit,
+    }
+    taken = [row[0] for row in transaction.sql(_CLAIM, parameters)]
+    query = select(tables.Operation).where(col(tables.Operation.n).in_(taken))
+    return [rows.operation(row) for row in transaction.session.exec(query)]
+
+
+def next_due_at(session: Session, *, node: str) -> float | None:
+    """When the next queued operation of this node is due."""
+    query = (
+        select(tables.Operation.run_after)
+        .where(tables.Operation.state == "queued", tables.Operation.node == node)
+        .order_by(col(tables.Operation.run_after))
+        .limit(1)
+    )
+    return session.exec(query).first()
+
+
+def requeue_of_dead_owner(transaction: Transaction, *, node: str, owner: str) -> int:
+    """Put back what an earlier incarnation of this node was running.
+
+    The host lock says that it is dead; its fence is void with the next claim.
+    """
+    statement = (
+        "UPDATE operation SET state = 'queued' WHERE state = 'running' AND node = ? AND owner != ?"
+    )
+    return transaction.sql(statement, (node, owner)).rowcount
+
+
+def renew(
+    transaction: Transaction, *, operation_ids: Sequence[str], owner: str, now: float
+) -> None:
+    """Prolong the leases of running operations."""
+    for operation_id in operation_ids:
+        transaction.sql(
+            "UPDATE operation SET lease_until = ? WHERE id = ? AND owner = ? AND state = 'running'",
+            (now + LEASE_S, operation_id, owner),
+        )
+
+
+def end(
+    transaction: Transaction,
+    *,
+    operation: Operation,
+    state: OperationState,
+    now: float,
+    error: str = "",
+) -> None:
+    """Report the end of one's own operation. Raises Aborted when another holds the fence."""
+    values = (state.value, error, now, operation.id, operation.fence)
+    if transaction.sql(_END, values).rowcount != 1:
+        text = f"operation {operation.id} ({operation.kind}) is no longer this worker's"
+        raise Aborted(text, reason="FENCE")
+
+
+def put_back(
+    transaction: Transaction, *, operation: Operation, run_after: float, error: str
+) -> None:
+    """Try again later. Raises Aborted when another holds the fence."""
+    cursor = transaction.sql(
+        "UPDATE operation SET state = 'queued', run_after = ?, error = ? "
+        "WHERE id = ? AND fence = ? AND state = 'running'",
+        (run_after, error, operation.id, operation.fence),
+    )
+    if cursor.rowcount != 1:
+        text = f"operation {operation.id} ({operation.kind}) is no longer this worker's"
+        raise Aborted(text, reason="FENCE")
+
+
+def progress(
+    transaction: Transaction, *, operation: Operation, done_bytes: int, total_bytes: int
+) -> bool:
+    """Note progress in bytes; True when the operation was asked to stop."""
+    cursor = transaction.sql(
+        "UPDATE operation SET progress_bytes = ?, total_bytes = ? "
+        "WHERE id = ? AND fence = ? RETURNING cancel",
+        (done_bytes, total_bytes, operation.id, operation.fence),
+    )
+    row = cursor.fetchone()
+    return row is None or bool(row[0])
+
+
+def defer_of_pool(transaction: Transaction, *, pool_id: str, run_after: float) -> None:
+    """Move a pool's queued clones: far away when it is stopped, to now when it is reset."""
+    transaction.sql(
+        "UPDATE operation SET run_after = ? WHERE state = 'queued' AND kind = 'clone_volume' "
+        "AND key IN (SELECT id FROM volume WHERE pool_id = ?)",
+        (run_after, pool_id),
+    )
+
+
+def ask_to_cancel(transaction: Transaction, *, operation_id: str) -> None:
+    """Note the wish; who runs it sees it with its next progress."""
+    statement = update(tables.Operation).where(col(tables.Operation.id) == operation_id)
+    transaction.session.execute(statement.values(cancel=True))
+
+
+def prune(transaction: Transaction) -> None:
+    """Forget the oldest ended operations."""
+    transaction.sql(
+        "DELETE FROM operation WHERE state NOT IN ('queued', 'running') "
+        "AND n < (SELECT coalesce(max(n), 0) FROM operation) - ?",
+        (_KEEP_ENDED,),
+    )
+
+
+def get(session: Session, *, operation_id: str) -> Operation:
+    """One operation. Raises NotFound."""
+    query = select(tables.Operation).where(tables.Operation.id == operation_id)
+    row = session.exec(query).first()
+    if row is None:
+        raise NotFound(f"there is no operation {operation_id}")
+    return rows.operation(row)
+
+
+def find_open(session: Session, *, kind: str, key: str) -> Operation | None:
+    """The open operation of this kind and key."""
+    query = select(tables.Operation).where(
+        tables.Operation.kind == kind,
+        tables.Operation.key == key,
+        col(tables.Operation.state).in_(_OPEN),
+    )
+    row = session.exec(query).first()
+    return rows.operation(row) if row else None
+
+
+def list_page(
+    session: Session, *, page: PageRequest, open_only: bool
+) -> tuple[list[Operation], str]:
+    """Newest first."""
+    query = select(tables.Operation).order_by(col(tables.Operation.n).desc()).limit(page.size)
+    if open_only:
+        query = query.where(col(tables.Operation.state).in_(_OPEN))
+    if page.token:
+        query = query.where(col(tables.Operation.n) < int(page.token))
+    found = session.exec(query).all()
+    token = str(found[-1].n) if len(found) == page.size else ""
+    return [rows.operation(row) for row in found], token

@@ -1,0 +1,65 @@
+"""Secrets at rest: AES-GCM under a key file that only the engine's user reads."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from clonepool.errors import DataLoss, FailedPrecondition
+
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+
+
+class SecretBox:
+    """Seals and opens short texts; ``context`` binds a secret to the row that holds it."""
+
+    def __init__(self, key_path: Path) -> None:
+        self._path = key_path
+        self._cipher = AESGCM(self._load_or_make())
+
+    def seal(self, text: str, *, context: str) -> str:
+        """Encrypt; a fresh nonce each time."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = self._cipher.encrypt(nonce, text.encode(), context.encode())
+        return base64.b64encode(nonce + sealed).decode()
+
+    def open(self, sealed: str, *, context: str) -> str:
+        """Decrypt. Raises DataLoss when the key is not the one that sealed it."""
+        data = base64.b64decode(sealed)
+        nonce, body = data[:_NONCE_BYTES], data[_NONCE_BYTES:]
+        try:
+            return self._cipher.decrypt(nonce, body, context.encode()).decode()
+        except InvalidTag:
+            text = (
+                f"a secret of {context} can't be decrypted with {self._path}; "
+                "put the key file back that belongs to this database"
+            )
+            raise DataLoss(text, reason="SECRET_KEY") from None
+
+    def _load_or_make(self) -> bytes:
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return self._load()
+        with os.fdopen(descriptor, "wb") as file:
+            key = secrets.token_bytes(_KEY_BYTES)
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        return key
+
+    def _load(self) -> bytes:
+        key = self._path.read_bytes()
+        if len(key) != _KEY_BYTES:
+            text = f"{self._path} is not a key of {_KEY_BYTES} bytes; restore it from its backup"
+            raise FailedPrecondition(text, reason="SECRET_KEY")
+        if self._path.stat().st_mode & 0o077:
+            text = f"others may read {self._path}; run: chmod 600 {self._path}"
+            raise FailedPrecondition(text, reason="SECRET_KEY")
+        return key

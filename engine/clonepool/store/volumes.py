@@ -1,0 +1,203 @@
+"""Volumes: planned, moved from state to state, forgotten."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from clonepool.domain.model import PageRequest, Volume
+from clonepool.domain.states import VOLUME_MOVES, VolumeState
+from clonepool.errors import FailedPrecondition, Internal, NotFound
+from clonepool.store import operations, rows, tables
+from clonepool.store.writer import Transaction
+
+_PLAN = """
+    INSERT INTO volume(id, generation, pool_id, image_version_id, node, storage, fabric, state,
+        slot, size_bytes, used_bytes, clone_kind, last_attachment_id, last_server, after_scrub,
+        error, created_at, changed_at)
+    VALUES (?, 1, ?, ?, ?, ?, ?, 'planned', ?, ?, 0, '', '', '', '', '', ?, ?)
+"""
+_RETIRE = """
+    UPDATE volume SET state = 'deleting', changed_at = :now
+    WHERE n IN (SELECT n FROM volume WHERE pool_id = :pool AND state = :state
+        AND (:any_version OR (image_version_id = :version) = :is_current)
+        ORDER BY changed_at, n LIMIT :limit)
+    RETURNING id
+"""
+
+
+def plan(
+    transaction: Transaction,
+    *,
+    pool: tables.Pool,
+    version: tables.ImageVersion,
+    count: int,
+    node: str,
+    now: float,
+) -> list[str]:
+    """Insert ``count`` planned volumes with the operations that clone them; returns their ids."""
+    planned = []
+    slot = version.rw_object is None
+    for _ in range(count):
+        volume_id = str(uuid.uuid4())
+        key = (volume_id, pool.id, version.id, node, version.storage, pool.fabric)
+        transaction.sql(_PLAN, (*key, slot, version.rw_size_bytes, now, now))
+        _add_operation(transaction, "clone_volume", volume_id, node=node, now=now)
+        planned.append(volume_id)
+    return planned
+
+
+def _add_operation(
+    transaction: Transaction, kind: str, volume_id: str, *, node: str, now: float
+) -> None:
+    operations.add(
+        transaction, kind=kind, subject=f"volume/{volume_id}", key=volume_id, node=node, now=now
+    )
+
+
+def retire(
+    transaction: Transaction,
+    *,
+    pool_id: str,
+    version_id: str | None,
+    is_current: bool | None,
+    count: int,
+    node: str,
+    now: float,
+    state: VolumeState = VolumeState.READY,
+) -> list[str]:
+    """Delete up to ``count`` of a pool's ready (or planned) volumes, the oldest first.
+
+    ``is_current`` True takes those of ``version_id``, False the others, None any.
+    """
+    parameters = {
+        "pool": pool_id,
+        "version": version_id,
+        "any_version": is_current is None,
+        "is_current": is_current,
+        "limit": count,
+        "state": state.value,
+        "now": now,
+    }
+    retired = [row[0] for row in transaction.sql(_RETIRE, parameters)]
+    for volume_id in retired:
+        _add_operation(transaction, "delete_volume", volume_id, node=node, now=now)
+    return retired
+
+
+def move(
+    transaction: Transaction,
+    *,
+    volume: Volume,
+    to: VolumeState,
+    now: float,
+    **columns: Any,
+) -> None:
+    """Move a volume on from the state and generation it was seen in.
+
+    Raises FailedPrecondition when it moved in between, Internal for a move that is not allowed.
+    """
+    if to is not volume.state and to not in VOLUME_MOVES[volume.state]:
+        raise Internal(f"volume {volume.id}: {volume.state} -> {to} is no allowed move")
+    values: Mapping[str, Any] = {"state": to.value, "changed_at": now, **columns}
+    assignments = ", ".join(f"{column} = :new_{column}" for column in values)
+    parameters = {f"new_{column}": value for column, value in values.items()}
+    parameters |= {"id": volume.id, "old": volume.state.value, "generation": volume.generation}
+    cursor = transaction.sql(
+        f"UPDATE volume SET {assignments} "  # noqa: S608 - column names are ours, values bound
+        "WHERE id = :id AND state = :old AND generation = :generation",
+        parameters,
+    )
+    if cursor.rowcount != 1:
+        text = f"volume {volume.id} is no longer {volume.state} in generation {volume.generation}"
+        raise FailedPrecondition(text, reason="MOVED")
+
+
+def delete_later(transaction: Transaction, *, volume: Volume, now: float) -> None:
+    """Move to deleting and ask for the deletion."""
+    move(transaction, volume=volume, to=VolumeState.DELETING, now=now, scrub_run_id=None)
+    _add_operation(transaction, "delete_volume", volume.id, node=volume.node, now=now)
+
+
+def forget(transaction: Transaction, *, volume_id: str) -> None:
+    """The object is gone, and so is the row."""
+    transaction.sql("DELETE FROM volume WHERE id = ? AND state = 'deleting'", (volume_id,))
+
+
+_QUERY = (
+    select(tables.Volume, tables.Pool.name, tables.ImageVersion.number)
+    .join(tables.Pool, col(tables.Pool.id) == tables.Volume.pool_id)
+    .join(tables.ImageVersion, col(tables.ImageVersion.id) == tables.Volume.image_version_id)
+)
+
+
+def find(session: Session, *, volume_id: str) -> Volume | None:
+    """One volume."""
+    found = session.exec(_QUERY.where(tables.Volume.id == volume_id)).first()
+    return rows.volume(found[0], pool_name=found[1], image_version=found[2]) if found else None
+
+
+def get(session: Session, *, volume_id: str) -> Volume:
+    """One volume. Raises NotFound."""
+    volume = find(session, volume_id=volume_id)
+    if volume is None:
+        raise NotFound(f"there is no volume {volume_id}")
+    return volume
+
+
+def list_page(
+    session: Session, *, page: PageRequest, pool: str, state: str
+) -> tuple[list[Volume], str]:
+    """Oldest first."""
+    query = _QUERY.where(col(tables.Volume.n) > int(page.token or 0))
+    if pool:
+        query = query.where(tables.Pool.name == pool)
+    if state:
+        query = query.where(tables.Volume.state == state)
+    found = session.exec(query.order_by(col(tables.Volume.n)).limit(page.size)).all()
+    token = str(found[-1][0].n) if len(found) == page.size else ""
+    return [rows.volume(row, pool_name=name, image_version=v) for row, name, v in found], token
+
+
+def list_on_fabric(
+    session: Session, *, fabric: str, states: Sequence[VolumeState]
+) -> list[tuple[Volume, tables.ImageVersion]]:
+    """Volumes in given states with the version that their shared copy is of."""
+    query = (
+        select(tables.Volume, tables.Pool.name, tables.ImageVersion)
+        .join(tables.Pool, col(tables.Pool.id) == tables.Volume.pool_id)
+        .join(tables.ImageVersion, col(tables.ImageVersion.id) == tables.Volume.image_version_id)
+        .where(tables.Volume.fabric == fabric, col(tables.Volume.state).in_(states))
+    )
+    return [
+        (rows.volume(row, pool_name=name, image_version=version.number), version)
+        for row, name, version in session.exec(query)
+    ]
+
+
+def fabrics_in_use(session: Session) -> list[str]:
+    """The fabrics that volumes are exported on."""
+    return list(session.exec(select(tables.Volume.fabric).distinct()))
+
+
+def owed_bytes(session: Session, *, storage: str) -> int:
+    """What full clones on a storage may still grow by."""
+    row = session.connection().exec_driver_sql(
+        "SELECT coalesce(sum(max(size_bytes - used_bytes, 0)), 0) FROM volume "
+        "WHERE storage = ? AND NOT slot AND (clone_kind = 'full' OR state = 'cloning' AND EXISTS "
+        "(SELECT 1 FROM pool WHERE pool.id = volume.pool_id AND clone_mode = 'full'))",
+        (storage,),
+    )
+    return int(row.scalar_one())
+
+
+def count(session: Session, table: type[Any]) -> int:
+    """How many rows a table has."""
+    return int(
+        session.connection()
+        .exec_driver_sql(f"SELECT count(*) FROM {table.__tablename__}")  # noqa: S608 - our table
+        .scalar_one()
+    )

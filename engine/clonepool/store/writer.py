@@ -1,0 +1,174 @@
+"""The one writer: every change runs on one thread, those that wait share one durable commit."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlmodel import Session
+
+from clonepool.errors import Aborted, ClonepoolError, Unavailable
+from clonepool.store.database import Database
+
+Result = TypeVar("Result")
+# one commit carries at most so many changes: bounds the wait of the first of them
+_MAX_GROUP = 64
+_DATABASE_ERRORS = (sqlite3.Error, OperationalError, IntegrityError)
+
+
+class Transaction:
+    """What a change works with: raw SQL for the hot path, a session for everything else."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - the pool's own driver
+        self._raw = raw
+        self._session: Session | None = None
+
+    def sql(
+        self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()
+    ) -> sqlite3.Cursor:
+        """Run one statement by hand; changes made through the session are flushed first."""
+        if self._session is not None:
+            self._session.flush()
+            self._session.expire_all()
+        return self._raw.execute(statement, parameters)
+
+    @property
+    def session(self) -> Session:
+        """The session of this change, made on first use."""
+        if self._session is None:
+            self._session = Session(
+                self._connection, join_transaction_mode="rollback_only", autoflush=True
+            )
+        return self._session
+
+    def finish(self) -> None:
+        """Write what the session still holds."""
+        if self._session is not None:
+            self._session.flush()
+            self._session.expunge_all()
+
+    def discard(self) -> None:
+        """Forget what the session still holds."""
+        if self._session is not None:
+            self._session.expunge_all()
+
+
+Change = Callable[[Transaction], Result]
+
+
+class _Job(Generic[Result]):
+    """A change, the future of its result, and the outcome until the group is committed."""
+
+    def __init__(self, change: Change[Result]) -> None:
+        self.change = change
+        self.future: Future[Result] = Future()
+        self.outcome: Callable[[], None] = lambda: None
+
+
+class Writer:
+    """Runs changes one after the other; each is all or nothing, and durable when it answers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def write(self, change: Change[Result]) -> Result:
+        """Run ``change`` in a transaction and wait until it is durable.
+
+        Its own errors come back as they are (its part is rolled back, the group's rest is not);
+        a broken invariant raises Aborted, a database that does not take the commit Unavailable.
+        """
+        return self.submit(change).result()
+
+    def submit(self, change: Change[Result]) -> Future[Result]:
+        """The same without waiting."""
+        if self._closed:
+            raise Unavailable("the engine is shutting down; try again", retry_after_s=1)
+        job = _Job(change)
+        self._queue.put(job)
+        return job.future
+
+    def close(self) -> None:
+        """Finish what was submitted and end the thread."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._database.engine.connect() as connection:
+            while True:
+                jobs, last = self._next_group()
+                if jobs:
+                    self._run_group(connection, jobs)
+                if last:
+                    return
+
+    def _next_group(self) -> tuple[list[_Job[Any]], bool]:
+        jobs: list[_Job[Any]] = []
+        job = self._queue.get()
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == _MAX_GROUP:
+                return jobs, False
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return jobs, False
+        return jobs, True
+
+    def _run_group(self, connection: Connection, jobs: list[_Job[Any]]) -> None:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - the pool's own driver
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                _run_job(connection, raw, job)
+            raw.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+            for job in jobs:
+                job.future.set_exception(_translated(error))
+            return
+        finally:
+            # SQLAlchemy thinks that a transaction is open; the raw one is over
+            connection.rollback()
+        for job in jobs:
+            job.outcome()
+
+
+def _run_job(connection: Connection, raw: sqlite3.Connection, job: _Job[Any]) -> None:
+    raw.execute("SAVEPOINT change")
+    transaction = Transaction(connection)
+    try:
+        result = job.change(transaction)
+        transaction.finish()
+    except BaseException as error:  # noqa: BLE001 - it is handed to the caller
+        transaction.discard()
+        raw.execute("ROLLBACK TO change")
+        translated = _translated(error)
+        job.outcome = lambda: job.future.set_exception(translated)
+    else:
+        job.outcome = lambda: job.future.set_result(result)
+    raw.execute("RELEASE change")
+
+
+def _translated(error: BaseException) -> BaseException:
+    if isinstance(error, ClonepoolError) or not isinstance(error, _DATABASE_ERRORS):
+        return error
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, sqlite3.IntegrityError):
+        return Aborted(f"refused by the state's guards: {original}", reason="GUARD")
+    return Unavailable(f"the database did not take the change: {original}; try again")
