@@ -102,3 +102,7 @@ class PulumiProject:
         """The stack's outputs, secrets in the clear."""
         shown: dict[str, Any] = self.read_json("stack", "output", "--show-secrets")
         return shown
+
+    def state(self) -> str:
+        """The stack's state as stored: a secret in it is encrypted."""
+        return self.run("stack", "export").stdout

@@ -1,0 +1,58 @@
+# Every target sets up what it needs; the second run of it takes no time.
+.DEFAULT_GOAL := help
+.PHONY: help setup packages pulumi demo test check bench lock clean
+SHELL := /bin/bash
+
+PYTHON := .venv/bin/python
+SOURCES := engine provider tools tests benchmarks examples
+TYPED := engine provider tools tests
+SHELL_SCRIPTS := .ci/run tools/setup/environment tools/setup/debian-packages
+# pytest takes more words: make test ARGS="-k scrub -x"
+ARGS ?=
+
+help: ## what there is
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+	    printf '  make %-9s %s\n' "$$name" "$$what"; done
+
+setup: ## the virtual environment, as requirements.lock says
+	@tools/setup/environment
+
+packages: ## the Debian packages (as root), or what is missing
+	@tools/setup/debian-packages
+
+# 3 says: none here, go on without; anything else is a failure, in CI only
+pulumi: setup ## the Pulumi command line: found, or built from Go modules
+	@$(PYTHON) tools/pulumi_cli.py || [ $$? -eq 3 ]
+
+demo: setup packages ## image, pool, attach, release, scrub: on this machine, in a minute
+	@pulumi=$$($(PYTHON) tools/pulumi_cli.py) || true; \
+	PATH="$(CURDIR)/.venv/bin$${pulumi:+:$$pulumi}:$$PATH" $(PYTHON) tools/demo.py
+
+test: setup packages pulumi ## all tests; what this machine lacks is skipped, and listed
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: setup ## format, lint, types, layers, generated files, sizes, scripts
+	$(PYTHON) -m ruff format --check $(wildcard $(SOURCES))
+	$(PYTHON) -m ruff check $(wildcard $(SOURCES))
+	$(PYTHON) -m mypy $(TYPED)
+	.venv/bin/lint-imports --no-logo --cache-dir .import_linter_cache
+	$(PYTHON) tools/generate_stubs.py --check
+	@if [ -f tools/generate_schema.py ]; then set -x; $(PYTHON) tools/generate_schema.py --check; fi
+	$(PYTHON) tools/check_sizes.py
+	$(PYTHON) tools/check_workflows.py
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SHELL_SCRIPTS); \
+	    else echo 'shellcheck is not installed: scripts were not looked over'; fi
+	@if command -v actionlint >/dev/null; then set -x; actionlint; fi
+
+bench: setup packages pulumi ## the figures, each beside its floor
+	@pulumi=$$($(PYTHON) tools/pulumi_cli.py --find) || true; \
+	PATH="$(CURDIR)/.venv/bin$${pulumi:+:$$pulumi}:$$PATH" $(PYTHON) benchmarks/run.py
+
+lock: ## make requirements.lock anew from pyproject.toml (needs uv); UPGRADE=1 takes newer versions
+	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url \
+	    --no-header --python-version 3.11 --universal $(if $(UPGRADE),--upgrade) --quiet \
+	    -o requirements.lock
+
+clean: ## remove what the targets made in this checkout
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
