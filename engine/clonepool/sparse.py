@@ -86,8 +86,9 @@ def copy_sparse(*, source: int, target: int, progress: Callable[[int], None]) ->
     with reflinks: what is called a full copy must be one. ``progress`` gets the offset reached
     every few MiB and may raise to stop.
     """
-    os.ftruncate(target, os.fstat(source).st_size)
-    buffer = memoryview(bytearray(COPY_STEP_BYTES))
+    size_bytes = os.fstat(source).st_size
+    os.ftruncate(target, size_bytes)
+    buffer = memoryview(bytearray(min(COPY_STEP_BYTES, size_bytes)))
     for segment in segments(source):
         position = segment.start
         while segment.is_data and position < segment.end:

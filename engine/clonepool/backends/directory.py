@@ -77,7 +77,9 @@ class StorageDirectory:
         """Where the finished object ``name`` is, or None."""
         for place in Place:
             with suppress(FileNotFoundError):
-                return place, os.stat(self.path(place, name), follow_symlinks=False)
+                facts = os.stat(self.path(place, name), follow_symlinks=False)
+                if stat.S_ISREG(facts.st_mode):
+                    return place, facts
         self.verify()
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -297,24 +296,20 @@ class MemoryBackend(StorageBackend):
 
 
 def _read_file(source: Path, *, progress: Progress) -> MemoryObject:
-    try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise NotFound(f"the file to import, {source}, is not there") from None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size == 0:
-            raise InvalidArgument(f"the file to import, {source}, is no regular file with content")
-        made = MemoryObject(size_bytes=facts.st_size, read_only=True)
-        for run in list(segments(descriptor)):
-            if not run.is_data:
-                continue
-            for index in range(run.start // CHUNK_BYTES, -(-run.end // CHUNK_BYTES)):
+    if not source.exists():
+        raise NotFound(f"the file to import, {source}, is not there")
+    if not source.is_file() or source.stat().st_size == 0:
+        raise InvalidArgument(f"the file to import, {source}, is not a regular file with content")
+    with source.open("rb") as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        made = MemoryObject(size_bytes=size_bytes, read_only=True)
+        for run in list(segments(file.fileno())):
+            indexes = range(run.start // CHUNK_BYTES, -(-run.end // CHUNK_BYTES))
+            for index in indexes if run.is_data else ():
                 file.seek(index * CHUNK_BYTES)
-                chunk = file.read(CHUNK_BYTES)
-                made.chunks[index] = chunk.ljust(CHUNK_BYTES, b"\0")
-                progress(min((index + 1) * CHUNK_BYTES, facts.st_size))
-        progress(facts.st_size)
+                made.chunks[index] = file.read(CHUNK_BYTES).ljust(CHUNK_BYTES, b"\0")
+                progress(min((index + 1) * CHUNK_BYTES, size_bytes))
+        progress(size_bytes)
     return made
 
 

@@ -1,0 +1,1 @@
+"""What tests of Clonepool and of its drivers use: suites, fakes and test images."""
