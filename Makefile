@@ -34,7 +34,7 @@ test: setup packages pulumi ## all tests; what this machine lacks is skipped, an
 check: setup ## format, lint, types, layers, generated files, sizes, scripts
 	$(PYTHON) -m ruff format --check $(wildcard $(SOURCES))
 	$(PYTHON) -m ruff check $(wildcard $(SOURCES))
-	$(PYTHON) -m mypy $(TYPED)
+	$(PYTHON) -m mypy $(wildcard $(TYPED))
 	.venv/bin/lint-imports --no-logo --cache-dir .import_linter_cache
 	$(PYTHON) tools/generate_stubs.py --check
 	@if [ -f tools/generate_schema.py ]; then set -x; $(PYTHON) tools/generate_schema.py --check; fi
