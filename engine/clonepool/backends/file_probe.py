@@ -21,6 +21,15 @@ class FileSystemFacts:
     no_reflink_reason: str
     no_punch_hole_reason: str
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether a durable rename makes durable every change of metadata made before it.
+
+        XFS recovers its log in order. Btrfs does not promise it: a neighbour's fsync of the
+        folder can bring back the new name with an empty file.
+        """
+        return self.kind == "xfs"
+
 
 def probe_file_system(directory: Path) -> FileSystemFacts:
     """Try a reflink and a punched hole in ``directory``; leaves nothing. Raises OSError."""

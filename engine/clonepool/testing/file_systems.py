@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +18,9 @@ from clonepool import commands
 _TIMEOUT_S: Final = 60.0
 # mkfs.xfs refuses less than 300 MB
 _XFS_SIZE_BYTES: Final = 768 * 2**20
+# linux: fs/xfs/libxfs/xfs_fs.h
+_XFS_IOC_GOINGDOWN: Final = 0x8004587D
+_WITHOUT_LOG_FLUSH: Final = 2
 
 
 def missing_for_xfs() -> str:
@@ -28,19 +34,52 @@ def missing_for_xfs() -> str:
     return ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class XfsDisk:
+    """An XFS with reflinks in a sparse file, mounted through a loop device."""
+
+    image: Path
+    mount_point: Path
+
+    def mount(self) -> None:
+        """Mount it; what a power cut left in the log is recovered first."""
+        # -o loop detaches the device by itself when it is unmounted
+        _run("mount", "-t", "xfs", "-o", "loop", str(self.image), str(self.mount_point))
+
+    def unmount(self) -> None:
+        """Unmount it, lazily: a descriptor that a failed test left open must not keep it."""
+        _run("umount", "--lazy", str(self.mount_point))
+
+    def cut_power(self) -> None:
+        """Stop the file system at once: nothing more is written, not even the log in memory."""
+        descriptor = os.open(self.mount_point, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, _XFS_IOC_GOINGDOWN, struct.pack("=I", _WITHOUT_LOG_FLUSH))
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def xfs_disk(*, size_bytes: int = _XFS_SIZE_BYTES) -> Iterator[XfsDisk]:
+    """A fresh XFS, mounted; gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="clonepool-xfs-") as folder:
+        disk = XfsDisk(image=Path(folder, "xfs.img"), mount_point=Path(folder, "mnt"))
+        disk.mount_point.mkdir()
+        with disk.image.open("wb") as file:
+            file.truncate(size_bytes)
+        _run("mkfs.xfs", "-q", "-m", "reflink=1", str(disk.image))
+        disk.mount()
+        try:
+            yield disk
+        finally:
+            disk.unmount()
+
+
 @contextmanager
 def mounted_xfs(*, size_bytes: int = _XFS_SIZE_BYTES) -> Iterator[Path]:
-    """The mount point of a fresh XFS with reflinks, in a sparse file; gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="clonepool-xfs-") as folder:
-        image, mount_point = Path(folder, "xfs.img"), Path(folder, "mnt")
-        mount_point.mkdir()
-        with image.open("wb") as file:
-            file.truncate(size_bytes)
-        _run("mkfs.xfs", "-q", "-m", "reflink=1", str(image))
-        # -o loop detaches the device by itself when it is unmounted
-        _run("mount", "-t", "xfs", "-o", "loop", str(image), str(mount_point))
-        with _unmounted_at_end(mount_point):
-            yield mount_point
+    """The mount point of a fresh XFS with reflinks; gone at the end."""
+    with xfs_disk(size_bytes=size_bytes) as disk:
+        yield disk.mount_point
 
 
 @contextmanager
@@ -48,17 +87,10 @@ def mounted_tmpfs(*, size_bytes: int) -> Iterator[Path]:
     """The mount point of an empty tmpfs of this size; gone at the end."""
     with tempfile.TemporaryDirectory(prefix="clonepool-tmpfs-") as folder:
         _run("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", folder)
-        with _unmounted_at_end(Path(folder)):
+        try:
             yield Path(folder)
-
-
-@contextmanager
-def _unmounted_at_end(mount_point: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        # lazily, so that a descriptor a failed test left open does not keep the mount for ever
-        _run("umount", "--lazy", str(mount_point))
+        finally:
+            _run("umount", "--lazy", folder)
 
 
 def _run(*argv: str) -> None:
