@@ -1,0 +1,1 @@
+"""The gRPC service: requests checked, handed to the controllers, answers made."""

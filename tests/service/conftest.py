@@ -1,0 +1,57 @@
+"""A real gRPC server over a Unix socket, on the engine in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from clonepool.api.client import EngineClient
+from clonepool.config import Settings
+from clonepool.engine import Engine
+from clonepool.service.server import EngineServer
+
+from tests.service.fake_engine import FakeEngine
+
+
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    """A short path: a Unix socket's has a limit that pytest's folders can exceed."""
+    with tempfile.TemporaryDirectory(prefix="cp-") as folder:
+        yield Path(folder) / "run" / "engine.sock"
+
+
+@pytest.fixture
+def settings(socket_path: Path, tmp_path: Path) -> Settings:
+    return make_settings(listen=f"unix://{socket_path}", state_dir=tmp_path)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def server(engine: FakeEngine, settings: Settings) -> Iterator[EngineServer]:
+    running = make_server(engine, settings)
+    running.start()
+    yield running
+    running.drain(grace_s=0)
+
+
+@pytest.fixture
+def client(server: EngineServer) -> Iterator[EngineClient]:
+    with EngineClient.connect(endpoint=str(server.endpoint), timeout_s=10) as connected:
+        yield connected
+
+
+def make_settings(*, listen: str, state_dir: Path, **more: Any) -> Settings:
+    return Settings(
+        state_dir=state_dir, listen=listen, node="node1", storages={}, fabrics={}, **more
+    )
+
+
+def make_server(engine: FakeEngine, settings: Settings, **more: Any) -> EngineServer:
+    return EngineServer(cast("Engine", engine), settings, **more)

@@ -1,0 +1,530 @@
+"""An engine in memory with the controllers' signatures, for tests of the service and the CLI."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from clonepool.domain.model import (
+    Attachment,
+    AttachmentSpec,
+    ChapAccount,
+    ConnectedVolume,
+    Connection,
+    EngineFacts,
+    Event,
+    FabricFacts,
+    ImagePortion,
+    ImageSpec,
+    ImageVersion,
+    MasterImage,
+    Operation,
+    PageRequest,
+    PoolCounts,
+    PoolSpec,
+    Ref,
+    ReplicaPool,
+    ScrubRecord,
+    ScrubRun,
+    Server,
+    ServerSpec,
+    StorageFacts,
+    SystemUser,
+    Volume,
+)
+from clonepool.domain.states import (
+    AfterScrub,
+    AttachmentState,
+    OperationState,
+    PortionRole,
+    ScrubMethod,
+    ScrubRunState,
+    Severity,
+    SystemUserKind,
+    VersionState,
+    VolumeState,
+)
+from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
+
+NOW = 1_700_000_000.25
+ACME = SystemUser(name="acme", kind=SystemUserKind.CUSTOMER)
+GIB = 2**30
+
+
+class Shelf:
+    """Named things with the token that made each; ``fail`` makes the next call raise."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.items: dict[str, Any] = {}
+        self.tokens: dict[str, str] = {}
+        self.calls: list[tuple[str, Any]] = []
+        self.fail: BaseException | None = None
+
+    def called(self, verb: str, argument: Any) -> None:
+        self.calls.append((verb, argument))
+        if self.fail is not None:
+            failure, self.fail = self.fail, None
+            raise failure
+
+    def find(self, ref: Ref) -> Any:
+        for item in self.items.values():
+            if item.id == ref.id or (ref.name and item.spec.name == ref.name):
+                return item
+        raise NotFound(f"{self.kind} {ref} is not there", reason="NOT_FOUND")
+
+    def known(self, spec: Any, token: str) -> Any | None:
+        for item in self.items.values():
+            if item.spec.name != spec.name:
+                continue
+            if self.tokens[item.id] == token and item.spec == spec:
+                return item
+            raise AlreadyExists(f"{self.kind} {spec.name} exists with id {item.id}")
+        return None
+
+    def keep(self, item: Any, token: str = "") -> Any:
+        self.items[item.id] = item
+        self.tokens[item.id] = token
+        return item
+
+    def page(self, page: PageRequest) -> tuple[Sequence[Any], str]:
+        start = int(page.token or 0)
+        kept = [item for item in self.items.values() if item.spec.name.startswith(page.name_prefix)]
+        end = start + page.size
+        return kept[start:end], str(end) if end < len(kept) else ""
+
+
+class FakeImages(Shelf):
+    def create(self, *, spec: ImageSpec, token: str) -> MasterImage:
+        self.called("create", spec)
+        known: MasterImage | None = self.known(spec, token)
+        return known or self.keep(
+            MasterImage(
+                id=str(uuid.uuid4()),
+                spec=spec,
+                current=None,
+                latest=version(VersionState.IMPORTING),
+                created_at=NOW,
+            ),
+            token,
+        )
+
+    def get(self, *, ref: Ref) -> MasterImage:
+        self.called("get", ref)
+        image: MasterImage = self.find(ref)
+        return image
+
+    def list(self, *, page: PageRequest) -> tuple[Sequence[MasterImage], str]:
+        self.called("list", page)
+        return self.page(page)
+
+    def update(self, *, image_id: str, spec: ImageSpec) -> MasterImage:
+        self.called("update", spec)
+        image = self.find(Ref(id=image_id))
+        return self.keep(dataclasses.replace(image, spec=spec), self.tokens[image_id])
+
+    def delete(self, *, image_id: str) -> None:
+        self.called("delete", image_id)
+        self.items.pop(image_id, None)
+
+    def versions(self, *, image_id: str) -> Sequence[tuple[ImageVersion, Operation | None, int]]:
+        image = self.find(Ref(id=image_id))
+        return [(image.latest, operation(), 3)]
+
+    def imported(self, image_id: str) -> None:
+        ready = version(VersionState.READY)
+        image = self.items[image_id]
+        self.items[image_id] = dataclasses.replace(image, current=ready, latest=ready)
+
+
+class FakePools(Shelf):
+    def create(self, *, spec: PoolSpec, token: str) -> ReplicaPool:
+        self.called("create", spec)
+        known: ReplicaPool | None = self.known(spec, token)
+        return known or self.keep(pool(spec), token)
+
+    def get(self, *, ref: Ref) -> ReplicaPool:
+        self.called("get", ref)
+        found: ReplicaPool = self.find(ref)
+        return found
+
+    def list(self, *, page: PageRequest) -> tuple[Sequence[ReplicaPool], str]:
+        self.called("list", page)
+        return self.page(page)
+
+    def update(self, *, pool_id: str, spec: PoolSpec) -> ReplicaPool:
+        self.called("update", spec)
+        found = self.find(Ref(id=pool_id))
+        return self.keep(dataclasses.replace(found, spec=spec), self.tokens[pool_id])
+
+    def delete(self, *, pool_id: str) -> None:
+        self.called("delete", pool_id)
+        self.items.pop(pool_id, None)
+
+    def reset(self, *, ref: Ref) -> ReplicaPool:
+        self.called("reset", ref)
+        found: ReplicaPool = self.find(ref)
+        return found
+
+
+class FakeServers(Shelf):
+    def create(self, *, spec: ServerSpec, token: str) -> Server:
+        self.called("create", spec)
+        known: Server | None = self.known(spec, token)
+        return known or self.keep(
+            Server(
+                id=str(uuid.uuid4()),
+                spec=spec,
+                system_user=None,
+                attachments=0,
+                inline=False,
+                created_at=NOW,
+            ),
+            token,
+        )
+
+    def get(self, *, ref: Ref) -> Server:
+        self.called("get", ref)
+        found: Server = self.find(ref)
+        return found
+
+    def list(self, *, page: PageRequest) -> tuple[Sequence[Server], str]:
+        self.called("list", page)
+        return self.page(page)
+
+    def update(self, *, server_id: str, spec: ServerSpec, force: bool) -> Server:
+        self.called("update", (spec, force))
+        found = self.find(Ref(id=server_id))
+        return self.keep(dataclasses.replace(found, spec=spec), self.tokens[server_id])
+
+    def delete(self, *, server_id: str) -> None:
+        self.called("delete", server_id)
+        self.items.pop(server_id, None)
+
+
+class FakeAttachments(Shelf):
+    """``waiting`` answers are WAITING before an attachment is ATTACHED."""
+
+    lease_s = 30.0
+    waiting = 0
+
+    def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
+        self.called("create", spec)
+        known: Attachment | None = self.known(spec, token)
+        made = known or self.keep(attachment(spec), token)
+        if self.waiting:
+            self.waiting -= 1
+            return dataclasses.replace(
+                made, state=AttachmentState.WAITING, place=2, connection=None, chap=None
+            )
+        return made
+
+    def get(self, *, ref: Ref) -> Attachment:
+        self.called("get", ref)
+        found: Attachment = self.find(ref)
+        return found
+
+    def list(
+        self, *, page: PageRequest, pool: str = "", server: str = ""
+    ) -> tuple[Sequence[Attachment], str]:
+        self.called("list", (page, pool, server))
+        return self.page(page)
+
+    def update(self, *, attachment_id: str, spec: AttachmentSpec) -> Attachment:
+        self.called("update", spec)
+        found = self.find(Ref(id=attachment_id))
+        return self.keep(dataclasses.replace(found, spec=spec), self.tokens[attachment_id])
+
+    def delete(self, *, attachment_id: str, force: bool) -> None:
+        self.called("delete", (attachment_id, force))
+        found = self.items.get(attachment_id)
+        if found and found.spec.name == "busy" and not force:
+            raise FailedPrecondition(
+                "server web1 is logged in to attachment busy; log out, or release with --force",
+                reason="SERVER_BUSY",
+                metadata={"subject": "attachment/busy"},
+            )
+        self.items.pop(attachment_id, None)
+
+
+class FakeVolumes(Shelf):
+    def get(self, *, ref: Ref) -> Volume:
+        self.called("get", ref)
+        if ref.id != "volume-1":
+            raise NotFound(f"volume {ref} is not there")
+        return volume()
+
+    def list(
+        self, *, page: PageRequest, pool: str = "", state: str = ""
+    ) -> tuple[Sequence[Volume], str]:
+        self.called("list", (page, pool, state))
+        return [volume()], ""
+
+
+class FakeScrub(Shelf):
+    def start(self, *, pool: str) -> ScrubRun | None:
+        self.called("start", pool)
+        return None if pool == "clean" else scrub_run()
+
+    def get_run(self, *, ref: Ref) -> ScrubRun:
+        self.called("get_run", ref)
+        return scrub_run()
+
+    def list_runs(self, *, page: PageRequest, pool: str = "") -> tuple[Sequence[ScrubRun], str]:
+        self.called("list_runs", (page, pool))
+        return [scrub_run()], ""
+
+    def list_records(
+        self, *, page: PageRequest, pool: str = "", volume_id: str = ""
+    ) -> tuple[Sequence[ScrubRecord], str]:
+        self.called("list_records", (page, pool, volume_id))
+        return [scrub_record()], ""
+
+
+class FakeOperations(Shelf):
+    def get(self, *, ref: Ref) -> Operation:
+        self.called("get", ref)
+        return operation()
+
+    def list(
+        self, *, page: PageRequest, open_only: bool = False
+    ) -> tuple[Sequence[Operation], str]:
+        self.called("list", (page, open_only))
+        return [operation()], ""
+
+    def cancel(self, *, ref: Ref) -> Operation:
+        self.called("cancel", ref)
+        return operation()
+
+
+class FakeEvents:
+    def __init__(self) -> None:
+        self.kept: list[Event] = []
+        self.news = threading.Condition()
+
+    def add(self, subject: str, message: str = "replica ready") -> None:
+        with self.news:
+            self.kept.append(
+                Event(
+                    id=len(self.kept) + 1,
+                    at=NOW,
+                    severity=Severity.INFO,
+                    subject=subject,
+                    reason="REPLICA_READY",
+                    message=message,
+                )
+            )
+            self.news.notify_all()
+
+    def list(self, *, after_id: int, limit: int, subject_prefix: str = "") -> Sequence[Event]:
+        found = [
+            event
+            for event in self.kept
+            if event.id > after_id and event.subject.startswith(subject_prefix)
+        ]
+        return found[:limit]
+
+    def wait(self, *, after_id: int, timeout_s: float) -> bool:
+        with self.news:
+            return self.news.wait_for(lambda: len(self.kept) > after_id, timeout_s)
+
+
+class FakeEngine:
+    """Passed where an Engine is wanted; ``start_failure`` makes ``start`` raise."""
+
+    def __init__(self) -> None:
+        self.images = FakeImages("image")
+        self.pools = FakePools("pool")
+        self.servers = FakeServers("server")
+        self.attachments = FakeAttachments("attachment")
+        self.volumes = FakeVolumes("volume")
+        self.scrub = FakeScrub("scrub run")
+        self.operations = FakeOperations("operation")
+        self.events = FakeEvents()
+        self.started = threading.Event()
+        self.may_start = threading.Event()
+        self.may_start.set()
+        self.start_failure: ClonepoolError | None = None
+
+    def start(self) -> None:
+        self.may_start.wait(10)
+        if self.start_failure:
+            raise self.start_failure
+        self.started.set()
+
+    def close(self) -> None:
+        self.started.clear()
+
+    def info(self) -> EngineFacts:
+        return EngineFacts(
+            version="0.1.0",
+            node="node1",
+            engine_id="engine-1",
+            started_at=NOW,
+            storages=(
+                StorageFacts(
+                    name="default",
+                    driver="file",
+                    thin_clones=True,
+                    thin_reason="reflink",
+                    scrub_methods=("reformat", "zero"),
+                    total_bytes=100 * GIB,
+                    free_bytes=40 * GIB,
+                    reserve_bytes=5 * GIB,
+                ),
+            ),
+            fabrics=(FabricFacts(name="iscsi", driver="iscsi", chap=True, error="tgtd is away"),),
+            import_roots=("/srv/images",),
+            images=len(self.images.items),
+            pools=len(self.pools.items),
+            servers=len(self.servers.items),
+            attachments=len(self.attachments.items),
+            volumes=1,
+        )
+
+
+def version(state: VersionState) -> ImageVersion:
+    portion = ImagePortion(object_name="img-1-rw", size_bytes=10 * GIB, digest="ab" * 32)
+    return ImageVersion(
+        id="version-1",
+        image_id="image-1",
+        number=1,
+        state=state,
+        storage="default",
+        read_only=None,
+        writable=portion if state is VersionState.READY else None,
+        error="",
+        created_at=NOW,
+    )
+
+
+def operation() -> Operation:
+    return Operation(
+        id="operation-1",
+        kind="import",
+        subject="image/web",
+        key="version-1",
+        state=OperationState.RUNNING,
+        node="node1",
+        attempt=1,
+        run_after=NOW,
+        fence=1,
+        progress_bytes=512,
+        total_bytes=1024,
+        error="",
+        cancel=False,
+        created_at=NOW,
+        finished_at=None,
+    )
+
+
+def pool(spec: PoolSpec) -> ReplicaPool:
+    counts = {VolumeState.READY: 3, VolumeState.CLONING: 1, VolumeState.RELEASED: 2}
+    return ReplicaPool(
+        id=str(uuid.uuid4()),
+        spec=spec,
+        image_id="image-1",
+        counts=PoolCounts(by_state=counts, stale=1, waiting=4),
+        clone_kind="thin",
+        failures=0,
+        stopped_reason="",
+        created_at=NOW,
+    )
+
+
+def attachment(spec: AttachmentSpec) -> Attachment:
+    volumes = (
+        ConnectedVolume(role=PortionRole.READ_ONLY, size_bytes=GIB, read_only=True, lun=1),
+        ConnectedVolume(role=PortionRole.WRITABLE, size_bytes=10 * GIB, read_only=False, lun=2),
+    )
+    return Attachment(
+        id=str(uuid.uuid4()),
+        spec=spec,
+        state=AttachmentState.ATTACHED,
+        place=0,
+        pool_id="pool-1",
+        server_id="server-1",
+        server_name=spec.server or "web1",
+        system_user=spec.system_user or ACME,
+        volume_id="volume-1",
+        volume_generation=3,
+        image_version=1,
+        warm=True,
+        connection=Connection(
+            fabric="iscsi",
+            target="iqn.2026-01.io.clonepool:vol-1-g3",
+            portals=("127.0.0.1:3260",),
+            volumes=volumes,
+        ),
+        chap=ChapAccount(username="cp-1-3", secret="made-by-the-engine"),
+        created_at=NOW,
+        allocated_at=NOW + 1,
+    )
+
+
+def volume() -> Volume:
+    return Volume(
+        id="volume-1",
+        generation=3,
+        pool_id="pool-1",
+        pool_name="web",
+        image_version_id="version-1",
+        image_version=1,
+        state=VolumeState.RELEASED,
+        slot=False,
+        node="node1",
+        storage="default",
+        fabric="iscsi",
+        object_name="vol-1-g3",
+        target="vol-1-g3",
+        size_bytes=10 * GIB,
+        clone_kind="thin",
+        attachment_id=None,
+        last_attachment_id="attachment-1",
+        last_system_user=ACME,
+        scrub_run_id=None,
+        error="",
+        created_at=NOW,
+        changed_at=NOW,
+    )
+
+
+def scrub_run() -> ScrubRun:
+    return ScrubRun(
+        id="run-1",
+        pool_id="pool-1",
+        pool_name="web",
+        trigger="threshold",
+        method=ScrubMethod.REFORMAT,
+        state=ScrubRunState.RUNNING,
+        volumes=10,
+        scrubbed=4,
+        recycled=3,
+        destroyed=1,
+        faulty=0,
+        started_at=NOW,
+        finished_at=None,
+    )
+
+
+def scrub_record() -> ScrubRecord:
+    return ScrubRecord(
+        id=1,
+        volume_id="volume-1",
+        generation=2,
+        pool_name="web",
+        run_id="run-1",
+        system_user=ACME,
+        attachment_id="attachment-1",
+        server_name="web1",
+        method=ScrubMethod.ZERO,
+        then=AfterScrub.RECYCLE,
+        size_bytes=10 * GIB,
+        allocated_at=NOW,
+        released_at=NOW + 60,
+        started_at=NOW + 61,
+        finished_at=NOW + 62,
+    )
