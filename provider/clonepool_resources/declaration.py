@@ -1,0 +1,92 @@
+"""The one declaration of Clonepool's resources and functions, for every ecosystem.
+
+It makes the Pulumi classes' arguments, schema.json and the Terraform schema; tests hold them,
+engine.proto and the engine's own defaults together. A field stands here only when it works.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clonepool_resources.server_fields import ATTACHMENT, SERVER
+from clonepool_resources.shared_fields import CONNECTION, SYSTEM_USER
+from clonepool_resources.storage_fields import MASTER_IMAGE, REPLICA_POOL
+from clonepool_resources.types import Field, Function, Kind, Resource
+
+RESOURCES: Final[tuple[Resource, ...]] = (MASTER_IMAGE, REPLICA_POOL, SERVER, ATTACHMENT)
+
+# the volume states that a pool is counted by, in the order of a volume's life
+COUNTED_STATES: Final = {
+    "ready": "Attachable at once.",
+    "cloning": "Being cloned, or about to be.",
+    "allocated": "Held by servers, being attached or released included.",
+    "released": "De-allocated, still with the last user's bytes.",
+    "scrubbing": "Being erased.",
+    "faulty": "Broken, never handed out; see `clonepool volume list`.",
+}
+
+
+def _out(name: str, kind: Kind, description: str) -> Field:
+    return Field(name=name, type=kind, description=description, computed=True)
+
+
+def _named(what: str) -> tuple[Field, ...]:
+    return (Field(name="name", type=Kind.STRING, description=f"The {what}'s name.", required=True),)
+
+
+GET_POOL: Final = Function(
+    name="get_pool",
+    description="What a pool holds now.",
+    inputs=_named("pool"),
+    outputs=(
+        _out("id", Kind.STRING, "The id of this incarnation."),
+        _out("name", Kind.STRING, "The pool's name."),
+        _out("master_image", Kind.STRING, "The master image's name."),
+        _out("image_version", Kind.INT, "What new replicas are made of; 0 before the first."),
+        _out("fabric", Kind.STRING, "The fabric that servers reach it over."),
+        _out("min_ready", Kind.INT, "How many ready replicas are kept in stock."),
+        _out("max_replicas", Kind.INT, "How many replicas there may be."),
+        *(_out(state, Kind.INT, text) for state, text in COUNTED_STATES.items()),
+        _out("stale", Kind.INT, "Ready ones of an old image version."),
+        _out("waiting", Kind.INT, "Attachments in the queue."),
+        _out("clone_kind", Kind.STRING, "What clones really are: `thin`, `full`, or empty."),
+        _out("stopped_reason", Kind.STRING, "Why filling stopped; empty while it goes on."),
+    ),
+)
+
+GET_ATTACHMENT: Final = Function(
+    name="get_attachment",
+    description="An attachment as it is now. The CHAP secret is not among it.",
+    inputs=_named("attachment"),
+    outputs=(
+        _out("id", Kind.STRING, "The id of this incarnation."),
+        _out("name", Kind.STRING, "The attachment's name."),
+        _out("state", Kind.STRING, "`waiting`, `attached` or `detaching`."),
+        _out("pool", Kind.STRING, "The pool's name."),
+        _out("server", Kind.STRING, "The server's name; empty while none is chosen."),
+        Field(
+            name="system_user",
+            type=SYSTEM_USER,
+            description="Who the server is allocated to.",
+            computed=True,
+        ),
+        _out("volume", Kind.STRING, "The id of the server's volume; empty while it waits."),
+        _out("image_version", Kind.INT, "The image version that the volume was cloned from."),
+        _out("warm", Kind.BOOL, "Whether a replica was ready at once."),
+        Field(
+            name="connection",
+            type=CONNECTION,
+            description="How the server reaches its volumes; absent while it waits.",
+            computed=True,
+        ),
+        _out("chap_username", Kind.STRING, "The CHAP account's name; empty without CHAP."),
+        _out("allocated_at", Kind.STRING, "When the server got it; empty while it waits."),
+    ),
+)
+
+FUNCTIONS: Final[tuple[Function, ...]] = (GET_POOL, GET_ATTACHMENT)
+
+
+def resource(name: str) -> Resource:
+    """The declaration of one resource by its name, such as ``ReplicaPool``. Raises KeyError."""
+    return {found.name: found for found in RESOURCES}[name]

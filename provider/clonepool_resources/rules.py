@@ -1,0 +1,89 @@
+"""The checks across fields of each resource.
+
+A rule sees the inputs as given, with the defaults filled in; a value that is not known yet is
+there, as the ecosystem's own marker, so a rule asks for the type of what it looks into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from clonepool.errors import FieldViolation
+
+from clonepool_resources.types import Inputs, Value
+
+
+def some_portion(inputs: Inputs) -> Iterator[FieldViolation]:
+    """A master image has a portion."""
+    if "read_only" not in inputs and "writable" not in inputs:
+        yield FieldViolation(
+            field="writable", description="give `read_only`, `writable` or both; neither is there"
+        )
+
+
+def preconfigured_files(inputs: Inputs) -> Iterator[FieldViolation]:
+    """Each preconfigured file has one origin, and a portion of the image to be written into."""
+    files = inputs.get("preconfigure")
+    for index, file in enumerate(files if isinstance(files, list) else ()):
+        if not isinstance(file, Mapping):
+            continue
+        path = f"preconfigure[{index}]"
+        if ("content" in file) == ("source" in file):
+            yield FieldViolation(
+                field=path, description="give exactly one of `content` and `source`"
+            )
+        portion = file.get("portion")
+        if portion in ("read_only", "writable") and portion not in inputs:
+            yield FieldViolation(
+                field=f"{path}.portion", description=f"the image has no {portion} portion"
+            )
+
+
+def stock_fits(inputs: Inputs) -> Iterator[FieldViolation]:
+    """The stock fits into the pool, and what is waited for into the stock."""
+    most, stock = inputs.get("max_replicas"), inputs.get("min_ready")
+    awaited = inputs.get("wait_for_ready")
+    if _less(most, stock):
+        yield FieldViolation(
+            field="min_ready", description=f"{stock} is more than max_replicas, {most}"
+        )
+    # the default of 1 is no wish of the user's: an empty stock is waited for not at all
+    if _less(stock, awaited) and awaited != 1:
+        yield FieldViolation(
+            field="wait_for_ready",
+            description=f"{awaited} would never be reached: min_ready keeps {stock} in stock",
+        )
+
+
+def one_server(inputs: Inputs) -> Iterator[FieldViolation]:
+    """An attachment names its server in exactly one way."""
+    ways = [way for way in ("server", "inline_server", "server_selector") if way in inputs]
+    if len(ways) != 1:
+        found = f"{' and '.join(ways)} are there" if ways else "none is there"
+        yield FieldViolation(
+            field=ways[1] if ways else "server",
+            description=f"give exactly one of server, inline_server, server_selector; {found}",
+        )
+    selector = inputs.get("server_selector")
+    if isinstance(selector, Mapping) and not selector:
+        yield FieldViolation(field="server_selector", description="needs at least one label")
+
+
+def chap_account(inputs: Inputs) -> Iterator[FieldViolation]:
+    """A CHAP account is given whole with mode ``given``, and not at all otherwise."""
+    chap = inputs.get("chap")
+    if not isinstance(chap, Mapping) or not isinstance(chap.get("mode"), str):
+        return
+    given = chap["mode"] == "given"
+    for part in ("username", "secret"):
+        if given and part not in chap:
+            yield FieldViolation(field=f"chap.{part}", description="is needed with mode given")
+        if not given and part in chap:
+            yield FieldViolation(
+                field=f"chap.{part}", description=f"goes with mode given, not {chap['mode']}"
+            )
+
+
+def _less(smaller: Value, larger: Value) -> bool:
+    """Whether both are numbers and the first is less: what is unknown or wrong is not judged."""
+    return isinstance(smaller, int) and isinstance(larger, int) and smaller < larger

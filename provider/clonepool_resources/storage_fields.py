@@ -1,0 +1,332 @@
+"""The declaration of what is stored: master images and the pools of their replicas."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clonepool_resources import rules
+from clonepool_resources.shared_fields import SYSTEM_USER, labels_field, name_field
+from clonepool_resources.types import EnumType, Field, Kind, ListOf, ObjectType, Resource
+
+PORTION: Final = ObjectType(
+    name="ImagePortion",
+    description="Where one portion's content comes from.",
+    fields=(
+        Field(
+            name="source",
+            type=Kind.STRING,
+            description=(
+                "A path on the engine's side, under one of its import roots, or an http(s) URL."
+            ),
+            required=True,
+            pattern=r"\S.*",
+            pattern_hint="a path or an http(s) URL",
+        ),
+        Field(
+            name="format",
+            type=Kind.STRING,
+            description="`auto`, `raw`, or any format that qemu-img reads, such as `qcow2`.",
+            default="auto",
+        ),
+        Field(
+            name="size",
+            type=Kind.SIZE,
+            description=(
+                "The size to grow it to, such as `10GiB`. Left out, it is the source's own size."
+            ),
+        ),
+        Field(
+            name="sha256",
+            type=Kind.STRING,
+            description="The source file's SHA-256 in hex; the import fails where it differs.",
+            ignore_case=True,
+            pattern=r"[0-9a-fA-F]{64}",
+            pattern_hint="64 hexadecimal digits",
+        ),
+    ),
+)
+
+PORTION_ROLE: Final = EnumType(
+    name="PortionRole",
+    description="Which portion of a master image.",
+    values={
+        "read_only": "The portion that all servers share and none can write.",
+        "writable": "The portion that is cloned for every server.",
+    },
+)
+
+PRECONFIGURE: Final = ObjectType(
+    name="PreconfiguredFile",
+    description="One file written into a portion's file system at import.",
+    fields=(
+        Field(
+            name="portion",
+            type=PORTION_ROLE,
+            description="The portion that it is written into.",
+            required=True,
+        ),
+        Field(
+            name="path",
+            type=Kind.STRING,
+            description="Its absolute path inside the portion's file system.",
+            required=True,
+            pattern=r"/[^\0]*",
+            pattern_hint="an absolute path inside the image",
+        ),
+        Field(
+            name="content",
+            type=Kind.STRING,
+            description="Its text. Exactly one of `content` and `source` is given.",
+        ),
+        Field(
+            name="source",
+            type=Kind.STRING,
+            description="A path or http(s) URL on the engine's side that its bytes come from.",
+        ),
+        Field(
+            name="mode",
+            type=Kind.MODE,
+            description="Its permission bits in octal, such as `0600`.",
+            default="0644",
+        ),
+    ),
+)
+
+
+def _per_portion(*, name: str, kind: Kind, what: str) -> ObjectType:
+    return ObjectType(
+        name=name,
+        description=f"The {what} of each portion; a portion the image lacks is left out.",
+        fields=(
+            Field(name="read_only", type=kind, description="Of the read-only portion."),
+            Field(name="writable", type=kind, description="Of the writable portion."),
+        ),
+    )
+
+
+MASTER_IMAGE: Final = Resource(
+    name="MasterImage",
+    title="master image",
+    description=(
+        "A golden image in the engine's storage: a read-only portion that all servers share, a "
+        "writable portion that is cloned for each of them, or both. Changed content makes a new "
+        "version in place; servers that are attached keep the version they have. Creation waits "
+        "until the import is done."
+    ),
+    fields=(
+        name_field(what="master image"),
+        Field(
+            name="system_user",
+            type=SYSTEM_USER,
+            description=(
+                "Whose image it is. Left out, it is shared: each attachment then names its own."
+            ),
+            replace=True,
+        ),
+        Field(
+            name="read_only",
+            type=PORTION,
+            description="The portion that exists once and is read by all servers.",
+        ),
+        Field(
+            name="writable",
+            type=PORTION,
+            description="The portion that every server gets a replica of.",
+        ),
+        Field(
+            name="preconfigure",
+            type=ListOf(item=PRECONFIGURE),
+            description="Files written into the portions at import (ext2, ext3 and ext4).",
+        ),
+        Field(
+            name="storage",
+            type=Kind.STRING,
+            description="The engine's storage that holds the image and its replicas.",
+            default="default",
+            replace=True,
+        ),
+        labels_field(use="they have no meaning to the engine."),
+        Field(
+            name="version",
+            type=Kind.INT,
+            description="The number of the current version, from 1.",
+            computed=True,
+        ),
+        Field(
+            name="digests",
+            type=_per_portion(name="PortionDigests", kind=Kind.STRING, what="content digest"),
+            description="The content digest of each imported portion.",
+            computed=True,
+        ),
+        Field(
+            name="size_bytes",
+            type=_per_portion(name="PortionSizes", kind=Kind.INT, what="size in bytes"),
+            description="The size of each imported portion in bytes.",
+            computed=True,
+        ),
+    ),
+    rules=(rules.some_portion, rules.preconfigured_files),
+)
+
+CLONE_MODE: Final = EnumType(
+    name="CloneMode",
+    description="What a replica is on the storage.",
+    values={
+        "auto": "Thin where the storage can, else full.",
+        "thin": "Shares its unchanged blocks with the image; refused where the storage can't.",
+        "full": "A copy of its own.",
+    },
+)
+WHEN_EMPTY: Final = EnumType(
+    name="WhenEmpty",
+    description="What an attachment does when no replica is ready.",
+    values={
+        "wait": "Takes its place in the queue, first come, first served.",
+        "fail": "Fails at once, with the pool's counts.",
+    },
+)
+SCRUB_METHOD: Final = EnumType(
+    name="ScrubMethod",
+    description="How a released volume's bytes are erased.",
+    values={
+        "reformat": "The volume is made anew, empty, and cloned again where it is reused.",
+        "zero": "Overwritten with zeros.",
+        "discard": "Discarded on the storage.",
+    },
+)
+AFTER_SCRUB: Final = EnumType(
+    name="AfterScrub",
+    description="What becomes of a scrubbed volume.",
+    values={
+        "recycle": "It refills the pool, up to `min_ready`; the rest is destroyed.",
+        "destroy": "It is destroyed.",
+    },
+)
+
+ROLLOUT: Final = ObjectType(
+    name="Rollout",
+    description="How ready replicas of an old image version are replaced.",
+    fields=(
+        Field(
+            name="max_unavailable",
+            type=Kind.INT,
+            description="How many ready replicas may be away at once.",
+            default=1,
+            minimum=1,
+        ),
+    ),
+)
+SCRUB: Final = ObjectType(
+    name="ScrubPolicy",
+    description="When and how released volumes are erased before anyone else can have them.",
+    fields=(
+        Field(
+            name="threshold",
+            type=Kind.INT,
+            description="When this many volumes are released, one run scrubs them all.",
+            default=10,
+            minimum=1,
+        ),
+        Field(
+            name="method",
+            type=SCRUB_METHOD,
+            description="How they are erased.",
+            default="reformat",
+        ),
+        Field(
+            name="then",
+            type=AFTER_SCRUB,
+            description="What becomes of them after it.",
+            default="recycle",
+        ),
+        Field(
+            name="on_low_space",
+            type=Kind.BOOL,
+            description="Scrub below the threshold when a server waits for want of space.",
+            default=True,
+        ),
+    ),
+)
+
+REPLICA_POOL: Final = Resource(
+    name="ReplicaPool",
+    title="pool",
+    description=(
+        "A stock of replicas of one master image, cloned ahead of time, so that a server gets its "
+        "storage in milliseconds. Creation waits until `wait_for_ready` replicas are ready. What "
+        "moves by itself (how many are ready now) comes from `get_pool`."
+    ),
+    fields=(
+        name_field(what="pool"),
+        Field(
+            name="master_image",
+            type=Kind.STRING,
+            description="The master image's name.",
+            required=True,
+            replace=True,
+            refers_to="MasterImage",
+        ),
+        Field(
+            name="image_version",
+            type=Kind.INT,
+            description="The image version to stay at. Left out, it follows the current one.",
+            minimum=1,
+        ),
+        Field(
+            name="fabric",
+            type=Kind.STRING,
+            description="The engine's fabric that servers reach it over: `iscsi` or `local`.",
+            default="iscsi",
+            replace=True,
+        ),
+        Field(
+            name="min_ready",
+            type=Kind.INT,
+            description="How many ready replicas are kept in stock.",
+            default=1,
+            minimum=0,
+        ),
+        Field(
+            name="max_replicas",
+            type=Kind.INT,
+            description="How many replicas there may be, attached ones included.",
+            default=100,
+            minimum=1,
+        ),
+        Field(
+            name="clone_mode",
+            type=CLONE_MODE,
+            description="What a replica is on the storage.",
+            default="auto",
+        ),
+        Field(
+            name="when_empty",
+            type=WHEN_EMPTY,
+            description="What an attachment does when no replica is ready.",
+            default="wait",
+        ),
+        Field(
+            name="wait_for_ready",
+            type=Kind.INT,
+            description=(
+                "How many replicas must be ready before creation is done; never more than "
+                "`min_ready`."
+            ),
+            default=1,
+            minimum=0,
+        ),
+        Field(
+            name="rollout",
+            type=ROLLOUT,
+            description="How ready replicas of an old image version are replaced.",
+            default={},
+        ),
+        Field(
+            name="scrub",
+            type=SCRUB,
+            description="When and how released volumes are erased.",
+            default={},
+        ),
+    ),
+    rules=(rules.stock_fits,),
+)

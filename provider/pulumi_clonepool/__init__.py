@@ -1,0 +1,53 @@
+"""Pulumi resources of Clonepool: pre-cloned server storage, attached in milliseconds.
+
+The engine is found by the stack's configuration (``clonepool:endpoint``, ``clonepool:token``,
+``clonepool:ca_file``), else by ``CLONEPOOL_ENDPOINT``, ``CLONEPOOL_TOKEN`` and
+``CLONEPOOL_CA_FILE``, else it is this machine's own.
+"""
+
+from pulumi_clonepool.args import (
+    AttachmentTimeoutsArgs,
+    ChapArgs,
+    ImagePortionArgs,
+    InlineServerArgs,
+    PreconfiguredFileArgs,
+    RolloutArgs,
+    ScrubPolicyArgs,
+    SystemUserArgs,
+)
+from pulumi_clonepool.functions import (
+    AttachmentInfo,
+    PoolInfo,
+    get_attachment,
+    get_attachment_output,
+    get_pool,
+    get_pool_output,
+)
+from pulumi_clonepool.outputs import ConnectedVolume, Connection, PortionDigests, PortionSizes
+from pulumi_clonepool.servers import Server, ServerStorageAttachment
+from pulumi_clonepool.storage import MasterImage, ReplicaPool
+
+__all__ = [
+    "AttachmentInfo",
+    "AttachmentTimeoutsArgs",
+    "ChapArgs",
+    "ConnectedVolume",
+    "Connection",
+    "ImagePortionArgs",
+    "InlineServerArgs",
+    "MasterImage",
+    "PoolInfo",
+    "PortionDigests",
+    "PortionSizes",
+    "PreconfiguredFileArgs",
+    "ReplicaPool",
+    "RolloutArgs",
+    "ScrubPolicyArgs",
+    "Server",
+    "ServerStorageAttachment",
+    "SystemUserArgs",
+    "get_attachment",
+    "get_attachment_output",
+    "get_pool",
+    "get_pool_output",
+]
