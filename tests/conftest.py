@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.support.features import PROBES, find_lack, must_have, pulumi_folder
+from tests.support.features import (
+    PROBES,
+    find_lack,
+    find_random_plugin,
+    must_have,
+    pulumi_folder,
+)
 
 SKIPPED = pytest.StashKey[Counter[str]]()
 NOTES = pytest.StashKey[set[str]]()
 DOUBLE = Path(__file__).parent / "support/random_provider"
-RANDOM_PLUGIN = "pulumi-resource-random"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,21 +66,10 @@ def pulumi_bin() -> Path:
 @pytest.fixture(scope="session")
 def random_plugin(pytestconfig: pytest.Config) -> Path:
     """The folder of the random provider's plugin: the installed one, else our double."""
-    installed = _find_random_plugin()
+    installed = find_random_plugin()
     if installed is not None:
         return installed
     pytestconfig.stash[NOTES].add(
         "the random provider's plugin is not installed: its double in tests/support was used"
     )
     return DOUBLE
-
-
-def _find_random_plugin() -> Path | None:
-    """The newest of those on PATH and in the Pulumi home of this user."""
-    for folder in os.get_exec_path():
-        if (Path(folder) / RANDOM_PLUGIN).exists():
-            return Path(folder)
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    found = home.glob(f"plugins/resource-random-v*/{RANDOM_PLUGIN}")
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-    return newest.parent if newest else None

@@ -16,6 +16,7 @@ from tools import pulumi_cli
 
 # a normal user's PATH often lacks the administrators' folders
 _SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
+RANDOM_PLUGIN: Final = "pulumi-resource-random"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +89,14 @@ def find_lack(marker: str) -> Lack | None:
 def must_have(lack: Lack) -> bool:
     """Whether to fail instead of skipping: CI as root installs what can be installed."""
     return lack.installable and pulumi_cli.in_ci() and os.geteuid() == 0
+
+
+def find_random_plugin() -> Path | None:
+    """The folder of the random provider's real plugin: on PATH, else in the user's Pulumi home."""
+    found = shutil.which(RANDOM_PLUGIN)
+    if found is not None:
+        return Path(found).parent
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    held = home.glob(f"plugins/resource-random-v*/{RANDOM_PLUGIN}")
+    newest = max(held, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return newest.parent if newest else None
