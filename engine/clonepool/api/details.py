@@ -22,16 +22,17 @@ from clonepool.errors import ClonepoolError, FailedPrecondition, FieldViolation
 DOMAIN: Final = "clonepool"
 
 # Statuses travel in HTTP/2 trailers, which gRPC cuts off above 8 KiB (soft) and 16 KiB (hard);
-# the message is carried up to three times, partly in base64.
-_MESSAGE_LIMIT_CHARS: Final = 1200
-_DETAIL_LIMIT_CHARS: Final = 240
+# the message is carried up to three times, partly in base64 or percent-encoded. These limits
+# keep the worst case near 8 KiB.
+_MESSAGE_LIMIT_BYTES: Final = 1000
+_DETAIL_LIMIT_BYTES: Final = 160
 _DETAILS_LIMIT: Final = 8
 
 
 def encode(*, error: ClonepoolError, code: grpc.StatusCode) -> grpc.Status:
     """The status of ``error``, every text cut to one line of bounded length."""
     number: int = code.value[0]
-    status = Status(code=number, message=_one_line(error.message, limit=_MESSAGE_LIMIT_CHARS))
+    status = Status(code=number, message=_one_line(error.message, limit_bytes=_MESSAGE_LIMIT_BYTES))
     for detail in _details(error):
         status.details.add().Pack(detail)
     return rpc_status.to_status(status)
@@ -46,7 +47,7 @@ def decode(*, error: grpc.RpcError, kind: type[ClonepoolError]) -> ClonepoolErro
         # something in between rewrote the code or the message
         status = None
     if status is None:
-        return kind(_one_line(str(call.details()), limit=_MESSAGE_LIMIT_CHARS))
+        return kind(_one_line(str(call.details()), limit_bytes=_MESSAGE_LIMIT_BYTES))
     info, bad = ErrorInfo(), BadRequest()
     _unpack(status.details, into=info)
     _unpack(status.details, into=bad)
@@ -75,21 +76,24 @@ def _details(error: ClonepoolError) -> Iterator[Message]:
         yield RetryInfo(retry_delay=delay)
 
 
-def _one_line(text: str, *, limit: int) -> str:
+def _one_line(text: str, *, limit_bytes: int) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    encoded = line.encode(errors="replace")
+    if len(encoded) <= limit_bytes:
+        return encoded.decode()
+    return encoded[: limit_bytes - 3].decode(errors="ignore") + "…"
 
 
 def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
     kept = list(metadata.items())[:_DETAILS_LIMIT]
-    return {key: _one_line(value, limit=_DETAIL_LIMIT_CHARS) for key, value in kept}
+    return {key: _one_line(value, limit_bytes=_DETAIL_LIMIT_BYTES) for key, value in kept}
 
 
 def _bad_request(violations: Sequence[FieldViolation]) -> Message:
     described = [
         BadRequest.FieldViolation(
             field=violation.field,
-            description=_one_line(violation.description, limit=_DETAIL_LIMIT_CHARS),
+            description=_one_line(violation.description, limit_bytes=_DETAIL_LIMIT_BYTES),
         )
         for violation in violations[:_DETAILS_LIMIT]
     ]
@@ -101,7 +105,7 @@ def _precondition_failure(error: ClonepoolError) -> Message:
     violation = PreconditionFailure.Violation(
         type=error.reason,
         subject=error.metadata.get("subject", ""),
-        description=_one_line(error.message, limit=_DETAIL_LIMIT_CHARS),
+        description=_one_line(error.message, limit_bytes=_DETAIL_LIMIT_BYTES),
     )
     message: Message = PreconditionFailure(violations=[violation])
     return message
