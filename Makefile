@@ -5,7 +5,8 @@ SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
 SOURCES := engine provider tools tests benchmarks examples
-TYPED := engine provider tools tests
+# tests hand dictionaries to messages and trial values to everything: only their support is typed
+TYPED := engine provider tools tests/conftest.py tests/support tests/tooling
 SHELL_SCRIPTS := .ci/run tools/setup/environment tools/setup/debian-packages
 # pytest takes more words: make test ARGS="-k scrub -x"
 ARGS ?=

@@ -22,8 +22,8 @@ def generate(out: Path) -> None:
         package.mkdir(parents=True)
         source = package / "engine.proto"
         source.write_bytes((ROOT / "engine/clonepool/api/engine.proto").read_bytes())
-        kinds = ("python", "grpc_python", "mypy", "mypy_grpc")
-        outputs = [f"--{kind}_out={scratch}" for kind in kinds]
+        kinds = {"python": "", "grpc_python": "", "mypy": "quiet:", "mypy_grpc": "quiet:"}
+        outputs = [f"--{kind}_out={option}{scratch}" for kind, option in kinds.items()]
         # protoc finds its mypy plugins on PATH: the environment's own come first
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
         subprocess.run(
