@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -12,6 +14,21 @@ from clonepool.errors import CommandError
 
 # stderr of a failed command goes into messages and rows: a bound keeps both readable
 _STDERR_LIMIT_CHARS = 4000
+_WATCH_INTERVAL_S = 0.1
+
+
+# descriptors that every command inherits: the engine's host lock is held until the last one ends
+_HELD: set[int] = set()
+
+
+def hold(descriptor: int) -> None:
+    """Let every command from now on inherit ``descriptor``."""
+    _HELD.add(descriptor)
+
+
+def let_go(descriptor: int) -> None:
+    """Undo ``hold``."""
+    _HELD.discard(descriptor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +59,7 @@ def run(
             capture_output=True,
             timeout=timeout_s,
             check=False,
-            pass_fds=tuple(pass_fds),
+            pass_fds=(*pass_fds, *_HELD),
             env={**os.environ, **env, "LC_ALL": "C"},
         )
     except FileNotFoundError:
@@ -54,3 +71,61 @@ def run(
     if done.returncode != 0:
         raise CommandError(argv=argv, exit_code=done.returncode, stderr=stderr)
     return Output(stdout=done.stdout, stderr=stderr)
+
+
+def run_watched(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    watch: Callable[[bytes], None],
+    pass_fds: Sequence[int] = (),
+) -> Output:
+    """As ``run``, for long work: ``watch`` gets what stdout holds so far, ten times a second.
+
+    When ``watch`` raises, the command is killed and the error goes on to the caller: that is how
+    work is cancelled.
+    """
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=tuple(pass_fds),
+                env={**os.environ, "LC_ALL": "C"},
+            )
+        except FileNotFoundError:
+            raise CommandError(argv=argv, exit_code=127, stderr="command not found") from None
+        with process:
+            exit_code = _wait(
+                process,
+                timeout_s=timeout_s,
+                watch=lambda: watch(_content(stdout.fileno())),
+            )
+        text = _content(stderr.fileno()).decode(errors="replace")[-_STDERR_LIMIT_CHARS:]
+        if exit_code is None:
+            text = f"no answer within {timeout_s:g} s"
+        if exit_code != 0:
+            raise CommandError(argv=argv, exit_code=exit_code, stderr=text)
+        return Output(stdout=_content(stdout.fileno()), stderr=text)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], *, timeout_s: float, watch: Callable[[], None]
+) -> int | None:
+    """The exit code, or None when the time ran out; the process has ended in every case."""
+    deadline = time.monotonic() + timeout_s
+    try:
+        while time.monotonic() < deadline:
+            try:
+                return process.wait(timeout=_WATCH_INTERVAL_S)
+            except subprocess.TimeoutExpired:
+                watch()
+    finally:
+        process.kill()  # does nothing to one that has ended
+    return None
+
+
+def _content(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)

@@ -2,43 +2,129 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
+from clonepool import __version__
 from clonepool.config import Settings
 from clonepool.controllers.attachments import Attachments
+from clonepool.controllers.clones import CloneVolume, DeleteVolume
+from clonepool.controllers.context import Context
+from clonepool.controllers.drivers import Drivers
 from clonepool.controllers.events import Events
+from clonepool.controllers.exports import Exports
+from clonepool.controllers.filling import Filling
 from clonepool.controllers.images import Images
+from clonepool.controllers.imports import DeleteVersion, ImportImage
 from clonepool.controllers.operations import Operations
+from clonepool.controllers.planner import Planner
 from clonepool.controllers.pools import Pools
 from clonepool.controllers.scrub import Scrub
+from clonepool.controllers.scrubbing import ScrubVolume
 from clonepool.controllers.servers import Servers
 from clonepool.controllers.volumes import Volumes
+from clonepool.controllers.worker import Worker
 from clonepool.domain.model import EngineFacts
+from clonepool.errors import PermissionDenied
+from clonepool.host_lock import HostLock
+from clonepool.store import images, tables, volumes
+from clonepool.store.state import Clock, State
 
 
 class Engine:
     """Everything wired together; what the service layer serves."""
 
-    images: Images
-    pools: Pools
-    servers: Servers
-    attachments: Attachments
-    volumes: Volumes
-    scrub: Scrub
-    operations: Operations
-    events: Events
+    def __init__(self, settings: Settings, *, lock: HostLock, clock: Clock) -> None:
+        self._settings = settings
+        self._lock = lock
+        self._started_at = clock()
+        self._state = State(folder=settings.state_dir, node=settings.node, clock=clock)
+        self._drivers = Drivers(settings)
+        context = Context(state=self._state, drivers=self._drivers, settings=settings)
+        self._exports = Exports(context)
+        self.images = Images(context)
+        self.pools = Pools(context)
+        self.attachments = Attachments(context, self._exports)
+        self.servers = Servers(context, self.attachments)
+        self.volumes = Volumes(context)
+        self.scrub = Scrub(context)
+        self.operations = Operations(context)
+        self.events = Events(context)
+        self._worker = Worker(
+            context,
+            {
+                "import_image": ImportImage(context),
+                "delete_version": DeleteVersion(context),
+                "clone_volume": CloneVolume(context, self._exports),
+                "delete_volume": DeleteVolume(context),
+                "scrub_volume": ScrubVolume(context),
+            },
+        )
+        self._planner = Planner(
+            context,
+            (
+                self.attachments.tidy,
+                Filling(context, self.scrub).plan_all,
+                self.images.retire_unused,
+                self.events.prune,
+            ),
+        )
 
     @classmethod
-    def open(cls, settings: Settings) -> Engine:
-        """Open (and migrate) the state, connect drivers; starts nothing yet."""
-        raise NotImplementedError
+    def open(cls, settings: Settings, *, clock: Clock = time.time) -> Engine:
+        """Open (and migrate) the state, connect drivers; starts nothing yet.
+
+        Raises FailedPrecondition when another engine has the state folder.
+        """
+        _make_folder(settings.state_dir)
+        lock = HostLock(settings.state_dir / "engine.lock")
+        lock.acquire()
+        try:
+            return cls(settings, lock=lock, clock=clock)
+        except BaseException:
+            lock.release()
+            raise
 
     def start(self) -> None:
         """Start the background threads: first what a crash left, then the controllers."""
-        raise NotImplementedError
+        self._exports.start()
+        self._worker.start()
+        self._planner.start()
 
     def close(self) -> None:
         """Stop background work at the next safe point and close the state; exports stay."""
-        raise NotImplementedError
+        self._planner.stop()
+        self._worker.stop()
+        self._exports.stop()
+        self._drivers.close()
+        self._state.close()
+        self._lock.release()
 
     def info(self) -> EngineFacts:
         """What this engine is."""
-        raise NotImplementedError
+        with self._state.read() as session:
+            return EngineFacts(
+                version=__version__,
+                node=self._settings.node,
+                engine_id=self._state.engine_id,
+                started_at=self._started_at,
+                storages=self._drivers.storage_facts(),
+                fabrics=self._drivers.fabric_facts(),
+                import_roots=tuple(str(root) for root in self._settings.import_roots),
+                images=images.count(session, tables.Image),
+                pools=images.count(session, tables.Pool),
+                servers=volumes.count(session, tables.Server),
+                attachments=volumes.count(session, tables.Attachment),
+                volumes=volumes.count(session, tables.Volume),
+            )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except PermissionError:
+        text = (
+            f"the state folder {folder} can't be made by this user; give one that can "
+            "(--state-dir or CLONEPOOL_STATE_DIR)"
+        )
+        raise PermissionDenied(text, reason="STATE_DIR") from None

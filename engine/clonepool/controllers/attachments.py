@@ -2,34 +2,290 @@
 
 from __future__ import annotations
 
+import secrets
+import string
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
-from clonepool.domain.model import Attachment, AttachmentSpec, PageRequest, Ref
+from clonepool.controllers.context import Context
+from clonepool.controllers.exports import Exports
+from clonepool.domain.content import attachment_document, digest
+from clonepool.domain.model import Attachment, AttachmentSpec, Connection, PageRequest, Ref
+from clonepool.domain.states import AttachmentState, ChapMode, VolumeState
+from clonepool.errors import (
+    Aborted,
+    ClonepoolError,
+    FailedPrecondition,
+    NotFound,
+)
+from clonepool.fabrics.base import Fabric
+from clonepool.store import allocation, attachment_changes, attachments, events, release
+from clonepool.store.attachments import Held
+from clonepool.store.writer import Transaction
+
+# 12 to 16 characters are what every initiator accepts
+_SECRET_CHARS = 16
+_SECRET_ALPHABET = string.ascii_letters + string.digits
+_LOCKS = 256
 
 
 class Attachments:
-    """Attachments: claim, grant, revoke, release."""
+    """The use cases of attachments. Grant and revoke of one attachment never interleave."""
 
     lease_s: float = 30.0  # a waiter that does not poll for so long loses its place
 
+    def __init__(self, context: Context, exports: Exports) -> None:
+        self._context = context
+        self._exports = exports
+        self._locks = [threading.RLock() for _ in range(_LOCKS)]
+
     def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
         """Allocate, or take a place in the queue; repeat to poll. The answer has the secret."""
-        raise NotImplementedError
+        attachment_id = allocation.new_id()
+        request = allocation.ClaimRequest(
+            spec=spec,
+            token=token,
+            digest=digest([attachment_document(spec), spec.chap.secret]),
+            attachment_id=attachment_id,
+            chap_secret=self._sealed_secret(spec, attachment_id),
+            now=self._context.now(),
+            lease_s=self.lease_s,
+            needs_initiator=self._needs_initiator,
+        )
+        # held from before the claim: nobody can release what is still being granted
+        with self._lock(attachment_id):
+            held = self._context.state.write(lambda transaction: _claimed(transaction, request))
+            if held.attachment.id == attachment_id:
+                return self._granted_or_waiting(held)
+        return self._create_again(held.attachment.id)
+
+    def _create_again(self, attachment_id: str) -> Attachment:
+        with self._lock(attachment_id):
+            held = self._get_held(Ref(id=attachment_id))
+            return self._granted_or_waiting(held)
+
+    def _granted_or_waiting(self, held: Held) -> Attachment:
+        self._context.signals.plan.set()
+        if held.attachment.state is not AttachmentState.ATTACHED:
+            return held.attachment
+        connection = self._grant(held)
+        if held.volume_state == VolumeState.ATTACHING:
+            # not waited for: the claim is durable, and after a crash it is granted again
+            self._context.state.submit(
+                lambda transaction: release.mark_allocated(
+                    transaction, held=held, now=self._context.now()
+                )
+            )
+        return self._full(held, connection)
+
+    def _grant(self, held: Held) -> Connection:
+        fabric = self._context.drivers.fabric(held.fabric)
+        spec = self._exports.of_held(held)
+        access = self._exports.access(held)
+        try:
+            return fabric.grant(spec, access)
+        except NotFound:
+            # the fabric lost the export a moment ago and the watcher has not come round yet
+            fabric.export(spec)
+            return fabric.grant(spec, access)
+
+    def _sealed_secret(self, spec: AttachmentSpec, attachment_id: str) -> str:
+        if spec.chap.mode is ChapMode.NONE:
+            return ""
+        secret = spec.chap.secret
+        if spec.chap.mode is ChapMode.GENERATED:
+            secret = "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(_SECRET_CHARS))
+        return self._context.state.secrets.seal(secret, context=f"attachment/{attachment_id}")
+
+    def _needs_initiator(self, fabric: str) -> bool:
+        return self._context.drivers.fabric(fabric).capabilities().needs_initiator
 
     def get(self, *, ref: Ref) -> Attachment:
         """One attachment, secret included. Raises NotFound."""
-        raise NotImplementedError
+        held = self._get_held(ref)
+        return self._full(held, self._connection(held))
 
     def list(
         self, *, page: PageRequest, pool: str = "", server: str = ""
     ) -> tuple[Sequence[Attachment], str]:
         """One page (without secrets) and the next page's token; filters are names."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            found, token = attachments.list_page(
+                session, page=page, pool=pool, server=server, now=self._context.now()
+            )
+        return [self._described(held) for held in found], token
+
+    def _described(self, held: Held) -> Attachment:
+        try:
+            connection = self._connection(held)
+        except ClonepoolError:
+            # a fabric that is away must not hide who holds what
+            connection = None
+        return replace(held.attachment, connection=connection)
+
+    def _connection(self, held: Held) -> Connection | None:
+        if not held.target:
+            return None
+        fabric = self._context.drivers.fabric(held.fabric)
+        return fabric.connection(self._exports.of_held(held))
+
+    def _full(self, held: Held, connection: Connection | None) -> Attachment:
+        chap = self._exports.chap(held) if held.target else None
+        return replace(held.attachment, connection=connection, chap=chap)
+
+    def _get_held(self, ref: Ref) -> Held:
+        with self._context.state.read() as session:
+            return attachments.get(session, ref=ref, now=self._context.now())
 
     def update(self, *, attachment_id: str, spec: AttachmentSpec) -> Attachment:
         """Change CHAP or force_detach; the same volume is granted anew."""
-        raise NotImplementedError
+        with self._lock(attachment_id):
+            held = self._get_held(Ref(id=attachment_id))
+            attachment_changes.check_fixed(held.attachment.spec, spec)
+            changes_chap = self._changes_chap(held, spec)
+            if changes_chap:
+                self._refuse_busy(held, force=spec.force_detach)
+            sealed = self._sealed_secret(spec, attachment_id) if changes_chap else held.chap_secret
+            self._context.state.write(
+                lambda transaction: attachment_changes.change(
+                    transaction,
+                    held=held,
+                    spec=spec,
+                    chap_secret=sealed,
+                    now=self._context.now(),
+                )
+            )
+            return self._granted_or_waiting(self._get_held(Ref(id=attachment_id)))
+
+    def _changes_chap(self, held: Held, spec: AttachmentSpec) -> bool:
+        old = held.attachment.spec.chap
+        if (old.mode, old.username) != (spec.chap.mode, spec.chap.username):
+            return True
+        if spec.chap.mode is not ChapMode.GIVEN:
+            return False
+        account = self._exports.chap(held)
+        return account is None or account.secret != spec.chap.secret
+
+    def check_idle(self, *, server_id: str, force: bool) -> None:
+        """Refuse when a server is logged in to any of its attachments."""
+        for held in self._of_server(server_id):
+            self._refuse_busy(held, force=force)
+
+    def grant_anew(self, *, server_id: str) -> None:
+        """Grant each attachment of a server under its new initiator name."""
+        for held in self._of_server(server_id):
+            with self._lock(held.attachment.id):
+                fresh = self._get_held(Ref(id=held.attachment.id))
+                if fresh.attachment.state is AttachmentState.ATTACHED:
+                    self._grant(fresh)
+
+    def _of_server(self, server_id: str) -> Sequence[Held]:
+        with self._context.state.read() as session:
+            return attachments.list_of_server(session, server_id=server_id)
 
     def delete(self, *, attachment_id: str, force: bool) -> None:
         """Release: revoke, unexport, then the volume is released."""
-        raise NotImplementedError
+        with self._lock(attachment_id):
+            with self._context.state.read() as session:
+                held = attachments.find(session, ref=Ref(id=attachment_id), now=self._context.now())
+            if held is None:
+                return
+            if held.attachment.state is AttachmentState.WAITING:
+                self._leave_queue(held)
+                return
+            if held.attachment.state is AttachmentState.ATTACHED:
+                self._refuse_busy(held, force=force or held.attachment.spec.force_detach)
+                self._begin_release(held)
+            self._finish_release(held)
+        self._context.signals.changed()
+
+    def _leave_queue(self, held: Held) -> None:
+        # a poll may have served it in between: then the caller's repetition releases it
+        self._context.state.write(lambda transaction: release.drop_waiting(transaction, held=held))
+        with self._context.state.read() as session:
+            left = attachments.find(
+                session, ref=Ref(id=held.attachment.id), now=self._context.now()
+            )
+        if left is not None:
+            text = f"attachment {held.attachment.spec.name} got its replica meanwhile; repeat"
+            raise Aborted(text, reason="SERVED", retry_after_s=0)
+
+    def _refuse_busy(self, held: Held, *, force: bool) -> None:
+        if force or not held.target:
+            return
+        fabric = self._context.drivers.fabric(held.fabric)
+        sessions = fabric.sessions(held.target)
+        if not sessions:
+            return
+        text = (
+            f"server {held.attachment.server_name} is using attachment "
+            f"{held.attachment.spec.name} ({sessions[0].detail}); log it out first, or force "
+            "(force_detach, `clonepool release --force`): a forced detach cuts it off"
+        )
+        raise FailedPrecondition(text, reason="SERVER_BUSY", retry_after_s=5)
+
+    def _begin_release(self, held: Held) -> None:
+        self._context.state.write(
+            lambda transaction: release.begin(
+                transaction, attachment_id=held.attachment.id, now=self._context.now()
+            )
+        )
+
+    def _finish_release(self, held: Held) -> None:
+        fabric: Fabric = self._context.drivers.fabric(held.fabric)
+        fabric.revoke(held.target)
+        fabric.unexport(held.target)
+
+        def change(transaction: Transaction) -> None:
+            now = self._context.now()
+            release.finish(transaction, held=held, node=self._context.state.node, now=now)
+            text = (
+                f"server {held.attachment.server_name} of {held.attachment.system_user} gave "
+                f"back volume {held.attachment.volume_id}"
+            )
+            subject = f"attachment/{held.attachment.spec.name}"
+            events.add(transaction, now=now, subject=subject, reason="RELEASED", message=text)
+
+        self._context.state.write(change)
+
+    def tidy(self) -> None:
+        """Planner's step: finish what a crash or an error left, drop waiters that went away."""
+        before = self._context.now() - _LEFT_BEHIND_S
+        with self._context.state.read() as session:
+            detaching = attachments.list_detaching(session, before=before)
+            attaching = attachments.list_attaching(session, before=before)
+            expired = attachments.has_expired_waiters(session, now=self._context.now())
+        for held in detaching:
+            self.delete(attachment_id=held.attachment.id, force=True)
+        for held in attaching:
+            self._create_again(held.attachment.id)
+        if expired:
+            self._context.state.write(self._drop_expired)
+
+    def _drop_expired(self, transaction: Transaction) -> None:
+        now = self._context.now()
+        for name, pool in release.drop_expired_waiters(transaction, now=now):
+            text = f"left the queue of pool {pool}: its caller stopped asking"
+            subject = f"attachment/{name}"
+            events.add(transaction, now=now, subject=subject, reason="WAIT_EXPIRED", message=text)
+
+    def _lock(self, attachment_id: str) -> threading.RLock:
+        return self._locks[hash(attachment_id) % _LOCKS]
+
+
+# a grant or release that takes longer was left by a crash or an error
+_LEFT_BEHIND_S = 5.0
+
+
+def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> Held:
+    attachment_id = allocation.claim(transaction, request)
+    held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=request.now)
+    if held.volume_state == VolumeState.ATTACHING and attachment_id == request.attachment_id:
+        text = (
+            f"server {held.attachment.server_name} of {held.attachment.system_user} got volume "
+            f"{held.attachment.volume_id}"
+        )
+        subject = f"attachment/{held.attachment.spec.name}"
+        events.add(transaction, now=request.now, subject=subject, reason="ATTACHED", message=text)
+    return held

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clonepool.controllers.context import Context
 from clonepool.domain.model import Operation, PageRequest, Ref
+from clonepool.domain.states import OperationState
+from clonepool.errors import FailedPrecondition
+from clonepool.store import operations
+
+_CANCELLABLE = "import_image"
 
 
 class Operations:
-    """Background work: look at it, cancel it."""
+    """Reads of operations, and the one wish."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def get(self, *, ref: Ref) -> Operation:
         """One operation by id. Raises NotFound."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return operations.get(session, operation_id=ref.id)
 
     def list(
         self, *, page: PageRequest, open_only: bool = False
     ) -> tuple[Sequence[Operation], str]:
         """Newest first."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return operations.list_page(session, page=page, open_only=open_only)
 
     def cancel(self, *, ref: Ref) -> Operation:
         """Ask an import to stop. Raises FailedPrecondition for kinds that must finish."""
-        raise NotImplementedError
+        operation = self.get(ref=ref)
+        ended = operation.state not in {OperationState.QUEUED, OperationState.RUNNING}
+        if ended:
+            return operation
+        if operation.kind != _CANCELLABLE:
+            text = f"operation {operation.id} ({operation.kind}) must finish; it can't be cancelled"
+            raise FailedPrecondition(text, reason="NOT_CANCELLABLE")
+        self._context.state.write(
+            lambda transaction: operations.ask_to_cancel(transaction, operation_id=operation.id)
+        )
+        return self.get(ref=ref)

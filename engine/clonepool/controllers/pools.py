@@ -3,33 +3,138 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
-from clonepool.domain.model import PageRequest, PoolSpec, Ref, ReplicaPool
+from clonepool.controllers import space
+from clonepool.controllers.context import Context
+from clonepool.domain.content import digest
+from clonepool.domain.model import ImageVersion, PageRequest, PoolSpec, Ref, ReplicaPool
+from clonepool.domain.states import ScrubMethod
+from clonepool.errors import FailedPrecondition, ResourceExhausted
+from clonepool.store import events, images, operations, pools
+from clonepool.store.writer import Transaction
 
 
 class Pools:
-    """Replica pools: declare, change, delete; filling runs behind."""
+    """The use cases of pools."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def create(self, *, spec: PoolSpec, token: str) -> ReplicaPool:
-        """Declare a pool."""
-        raise NotImplementedError
+        """Declare a pool; refused before anything is cloned when it can't be kept."""
+        if not self._exists(spec.name):
+            self._check(spec, already_there=0)
+
+        def change(transaction: Transaction) -> str:
+            return pools.create(
+                transaction,
+                spec=spec,
+                token=token,
+                digest=digest(asdict(spec)),
+                now=self._context.now(),
+            )
+
+        pool_id = self._context.state.write(change)
+        self._context.signals.changed()
+        return self.get(ref=Ref(id=pool_id))
+
+    def _exists(self, name: str) -> bool:
+        with self._context.state.read() as session:
+            return pools.find_live(session, ref=Ref(name=name)) is not None
+
+    def _check(self, spec: PoolSpec, *, already_there: int) -> None:
+        with self._context.state.read() as session:
+            image = images.get(session, ref=Ref(name=spec.master_image))
+        self._context.drivers.fabric(spec.fabric)
+        storage = image.spec.storage
+        can = self._context.drivers.backend(storage).capabilities()
+        _check_method(spec.scrub.method, can.scrub_methods, storage=storage)
+        space.check_clone_mode(self._context, storage=storage, mode=spec.clone_mode)
+        version = image.current
+        if version is not None:
+            self._check_fits(spec, version, already_there=already_there)
+
+    def _check_fits(self, spec: PoolSpec, version: ImageVersion, *, already_there: int) -> None:
+        if version.writable is None:
+            return
+        needed = spec.min_ready - already_there
+        room = space.room_for(
+            self._context,
+            storage=version.storage,
+            mode=spec.clone_mode,
+            clone_bytes=version.writable.size_bytes,
+        )
+        if needed <= room.clones:
+            return
+        text = (
+            f"pool {spec.name} with min_ready {spec.min_ready} does not fit: {room.text}: "
+            f"{needed} more are asked for, {room.clones} fit; free space, or lower min_ready"
+        )
+        raise ResourceExhausted(text, reason="NO_SPACE")
 
     def get(self, *, ref: Ref) -> ReplicaPool:
         """One pool. Raises NotFound."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return pools.get(session, ref=ref)
 
     def list(self, *, page: PageRequest) -> tuple[Sequence[ReplicaPool], str]:
         """One page and the next page's token."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return pools.list_page(session, page=page)
+
+    def wanted_version(self, *, pool_id: str) -> int:
+        """The number of the image version that new replicas are made of; 0: none is ready."""
+        with self._context.state.read() as session:
+            version = pools.wanted_version(session, pool_id=pool_id)
+            return version.number if version else 0
 
     def update(self, *, pool_id: str, spec: PoolSpec) -> ReplicaPool:
         """Change a pool in place."""
-        raise NotImplementedError
+        before = self.get(ref=Ref(id=pool_id))
+        self._check(spec, already_there=before.spec.min_ready)
+        self._context.state.write(
+            lambda transaction: pools.update(transaction, pool_id=pool_id, spec=spec)
+        )
+        self._context.signals.changed()
+        return self.get(ref=Ref(id=pool_id))
 
     def delete(self, *, pool_id: str) -> None:
         """Free the name; its volumes are scrubbed and destroyed behind."""
-        raise NotImplementedError
+
+        def change(transaction: Transaction) -> None:
+            now = self._context.now()
+            if pools.delete(transaction, pool_id=pool_id, now=now):
+                events.add(
+                    transaction,
+                    now=now,
+                    subject=f"pool/{pool_id}",
+                    reason="POOL_DELETED",
+                    message="deleted; its volumes are scrubbed and destroyed behind",
+                )
+
+        self._context.state.write(change)
+        self._context.signals.changed()
 
     def reset(self, *, ref: Ref) -> ReplicaPool:
         """Start again a pool that repeated failures stopped."""
-        raise NotImplementedError
+        pool = self.get(ref=ref)
+
+        def change(transaction: Transaction) -> None:
+            now = self._context.now()
+            if pools.reset(transaction, pool_id=pool.id):
+                operations.defer_of_pool(transaction, pool_id=pool.id, run_after=now)
+                subject = f"pool/{pool.spec.name}"
+                text = "filling starts again"
+                events.add(transaction, now=now, subject=subject, reason="POOL_RESET", message=text)
+
+        self._context.state.write(change)
+        self._context.signals.changed()
+        return self.get(ref=Ref(id=pool.id))
+
+
+def _check_method(method: ScrubMethod, known: frozenset[ScrubMethod], *, storage: str) -> None:
+    if method not in known:
+        names = ", ".join(sorted(known))
+        text = f"storage {storage} can't scrub by {method}; it can by {names}"
+        raise FailedPrecondition(text, reason="SCRUB_METHOD")

@@ -1,29 +1,106 @@
-"""Scrub runs: started at the threshold, on demand or for space."""
+"""Scrub runs: started at the threshold, on demand, for space or behind a deletion."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clonepool.domain.model import PageRequest, Ref, ScrubRecord, ScrubRun
+from clonepool.controllers.context import Context
+from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool, ScrubRecord, ScrubRun
+from clonepool.domain.policy import Stock, recycle_quota, scrub_due
+from clonepool.domain.states import Severity, VolumeState
+from clonepool.store import events, pools, scrubs, tables
+from clonepool.store.writer import Transaction
 
 
 class Scrub:
-    """Scrub runs: started at the threshold, on demand or for space."""
+    """The use cases of scrubbing, and the decision to start a run."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def start(self, *, pool: str) -> ScrubRun | None:
         """Scrub what is released in ``pool`` (name) now; None when nothing is."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            found = pools.get(session, ref=Ref(name=pool))
+        run_id = self._start(found, trigger="demand", message="asked for")
+        return self.get_run(ref=Ref(id=run_id)) if run_id else None
+
+    def plan(self, pool: ReplicaPool) -> None:
+        """Start a run when the threshold is reached."""
+        released = pool.counts.of(VolumeState.RELEASED)
+        if scrub_due(pool.spec.scrub, released=released):
+            text = f"{released} released, the threshold is {pool.spec.scrub.threshold}"
+            self._start(pool, trigger="threshold", message=text)
+
+    def start_for_space(self, pool: ReplicaPool, figures: str) -> None:
+        """Scrub early: a pool must not starve on its own released volumes."""
+        self._start(pool, trigger="low_space", message=f"early, for space: {figures}")
+
+    def start_for_deletion(self, pool: ReplicaPool) -> None:
+        """Scrub what a deleted pool left."""
+        self._start(pool, trigger="deletion", message="the pool was deleted", recycle=False)
+
+    def _start(
+        self, pool: ReplicaPool, *, trigger: str, message: str, recycle: bool = True
+    ) -> str | None:
+        def change(transaction: Transaction) -> str | None:
+            counts = pools.counts(transaction.session, pool_id=pool.id)
+            run_id = scrubs.start(
+                transaction,
+                pool=transaction.session.get_one(tables.Pool, pool.id),
+                trigger=trigger,
+                recycle=self._quota(pool, counts, transaction) if recycle else 0,
+                node=self._context.state.node,
+                now=self._context.now(),
+            )
+            if run_id is not None:
+                self._tell(transaction, pool, counts, message, early=trigger == "low_space")
+            return run_id
+
+        run_id = self._context.state.write(change)
+        self._context.signals.work.set()
+        return run_id
+
+    def _quota(self, pool: ReplicaPool, counts: PoolCounts, transaction: Transaction) -> int:
+        if pools.wanted_version(transaction.session, pool_id=pool.id) is None:
+            return 0
+        stale = pools.making_stale(transaction.session, pool_id=pool.id)
+        stock = Stock.of(counts, making_stale=stale)
+        released = counts.of(VolumeState.RELEASED)
+        return recycle_quota(pool.spec, stock, released=released)
+
+    def _tell(
+        self,
+        transaction: Transaction,
+        pool: ReplicaPool,
+        counts: PoolCounts,
+        message: str,
+        *,
+        early: bool,
+    ) -> None:
+        released = counts.of(VolumeState.RELEASED)
+        events.add(
+            transaction,
+            now=self._context.now(),
+            subject=f"pool/{pool.spec.name}",
+            reason="SCRUB_STARTED",
+            message=f"scrubbing {released} volumes by {pool.spec.scrub.method}: {message}",
+            severity=Severity.WARNING if early else Severity.INFO,
+        )
 
     def get_run(self, *, ref: Ref) -> ScrubRun:
         """One run by id. Raises NotFound."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return scrubs.get_run(session, run_id=ref.id)
 
     def list_runs(self, *, page: PageRequest, pool: str = "") -> tuple[Sequence[ScrubRun], str]:
         """Newest first."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return scrubs.list_runs(session, page=page, pool=pool)
 
     def list_records(
         self, *, page: PageRequest, pool: str = "", volume_id: str = ""
     ) -> tuple[Sequence[ScrubRecord], str]:
         """Newest first."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return scrubs.list_records(session, page=page, pool=pool, volume_id=volume_id)

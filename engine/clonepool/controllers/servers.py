@@ -4,28 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clonepool.controllers.attachments import Attachments
+from clonepool.controllers.context import Context
+from clonepool.domain.content import digest
 from clonepool.domain.model import PageRequest, Ref, Server, ServerSpec
+from clonepool.store import servers
+from clonepool.store.writer import Transaction
 
 
 class Servers:
-    """The inventory of servers."""
+    """The use cases of servers."""
+
+    def __init__(self, context: Context, attachments: Attachments) -> None:
+        self._context = context
+        self._attachments = attachments
 
     def create(self, *, spec: ServerSpec, token: str) -> Server:
         """Declare a server."""
-        raise NotImplementedError
+
+        def change(transaction: Transaction) -> str:
+            return servers.create(
+                transaction,
+                spec=spec,
+                token=token,
+                digest=digest([spec.initiator, dict(spec.labels)]),
+                now=self._context.now(),
+            )
+
+        return self.get(ref=Ref(id=self._context.state.write(change)))
 
     def get(self, *, ref: Ref) -> Server:
         """One server. Raises NotFound."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return servers.get(session, ref=ref)
 
     def list(self, *, page: PageRequest) -> tuple[Sequence[Server], str]:
         """One page and the next page's token."""
-        raise NotImplementedError
+        with self._context.state.read() as session:
+            return servers.list_page(session, page=page)
 
     def update(self, *, server_id: str, spec: ServerSpec, force: bool) -> Server:
         """Change initiator and labels; a changed initiator is granted anew."""
-        raise NotImplementedError
+        before = self.get(ref=Ref(id=server_id))
+        changes_initiator = before.spec.initiator != spec.initiator
+        if changes_initiator:
+            self._attachments.check_idle(server_id=server_id, force=force)
+        self._context.state.write(
+            lambda transaction: servers.update(transaction, server_id=server_id, spec=spec)
+        )
+        if changes_initiator:
+            self._attachments.grant_anew(server_id=server_id)
+        return self.get(ref=Ref(id=server_id))
 
     def delete(self, *, server_id: str) -> None:
         """Forget a server that has no attachments."""
-        raise NotImplementedError
+        self._context.state.write(
+            lambda transaction: servers.delete(transaction, server_id=server_id)
+        )

@@ -207,3 +207,9 @@ def names_of_server(transaction: Transaction, *, server_id: str) -> list[str]:
     """A few names of attachments, for messages."""
     sql = "SELECT name FROM attachment WHERE server_id = ? ORDER BY n LIMIT 5"
     return [row[0] for row in transaction.sql(sql, (server_id,))]
+
+
+def has_expired_waiters(session: Session, *, now: float) -> bool:
+    """Whether any waiter's caller stopped asking."""
+    sql = "SELECT 1 FROM attachment WHERE state = 'waiting' AND lease_until < ? LIMIT 1"
+    return bool(_query(session, sql, (now,)))

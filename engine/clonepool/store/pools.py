@@ -117,12 +117,21 @@ def delete(transaction: Transaction, *, pool_id: str, now: float) -> bool:
     return True
 
 
-def forget_empty_tombstones(transaction: Transaction) -> int:
+_EMPTY_TOMBSTONES = """
+    SELECT id FROM pool WHERE deleted_at IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM volume WHERE pool_id = pool.id)
+"""
+
+
+def has_empty_tombstones(session: Session) -> bool:
+    """Whether a deleted pool has lost its last volume."""
+    return session.connection().exec_driver_sql(_EMPTY_TOMBSTONES).first() is not None
+
+
+def forget_empty_tombstones(transaction: Transaction) -> None:
     """Tombstones go with their last volume."""
-    return transaction.sql(
-        "DELETE FROM pool WHERE deleted_at IS NOT NULL "
-        "AND NOT EXISTS (SELECT 1 FROM volume WHERE pool_id = pool.id)"
-    ).rowcount
+    for (pool_id,) in transaction.sql(_EMPTY_TOMBSTONES).fetchall():
+        transaction.sql("DELETE FROM pool WHERE id = ?", (pool_id,))
 
 
 def find_live(session: Session, *, ref: Ref) -> tables.Pool | None:

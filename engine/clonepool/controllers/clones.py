@@ -1,0 +1,144 @@
+"""The work behind pools: making a replica ready, deleting one. Only this writes READY."""
+
+from __future__ import annotations
+
+from clonepool.controllers.context import Context
+from clonepool.controllers.exports import Exports
+from clonepool.controllers.worker import Control, Finish
+from clonepool.domain.model import ImagePortion, Operation, ReplicaPool, Volume
+from clonepool.domain.policy import MAX_POOL_FAILURES, backoff_s
+from clonepool.domain.states import Severity, VolumeState
+from clonepool.errors import ClonepoolError, NotFound
+from clonepool.store import events, images, operations, pools, volumes
+from clonepool.store.writer import Transaction
+
+# far enough for "not before it is reset"
+_NEVER = 4e9
+
+
+def _nothing(_transaction: Transaction) -> None:
+    """Write nothing with the operation's end."""
+
+
+class CloneVolume:
+    """planned -> cloning -> ready: clone, export (nobody admitted), then ready."""
+
+    def __init__(self, context: Context, exports: Exports) -> None:
+        self._context = context
+        self._exports = exports
+
+    def run(self, operation: Operation, control: Control) -> Finish:
+        """Make the volume ready; a volume whose pool is going is deleted instead."""
+        with self._context.state.read() as session:
+            volume = volumes.find(session, volume_id=operation.key)
+            if volume is None or volume.state not in {VolumeState.PLANNED, VolumeState.CLONING}:
+                return _nothing
+            pool, live = pools.get_any(session, pool_id=volume.pool_id)
+            version = images.get_version(session, version_id=volume.image_version_id)
+        if not live:
+            return self._given_up(volume)
+        volume = self._begin(volume)
+        kind, used_bytes = self._clone(volume, version.writable, pool, control)
+        fabric = self._context.drivers.fabric(volume.fabric)
+        fabric.export(self._exports.of_volume(volume, version.read_only))
+        return self._ready(volume, kind=kind, used_bytes=used_bytes)
+
+    def _given_up(self, volume: Volume) -> Finish:
+        return lambda transaction: volumes.delete_later(
+            transaction, volume=volume, now=self._context.now()
+        )
+
+    def _begin(self, volume: Volume) -> Volume:
+        if volume.state is VolumeState.CLONING:
+            return volume
+        self._context.state.write(
+            lambda transaction: volumes.move(
+                transaction, volume=volume, to=VolumeState.CLONING, now=self._context.now()
+            )
+        )
+        with self._context.state.read() as session:
+            return volumes.get(session, volume_id=volume.id)
+
+    def _clone(
+        self, volume: Volume, image: ImagePortion | None, pool: ReplicaPool, control: Control
+    ) -> tuple[str, int]:
+        if image is None:
+            return "", 0
+        backend = self._context.drivers.backend(volume.storage)
+        mode = backend.clone(
+            image=image.object_name,
+            name=volume.object_name,
+            mode=pool.spec.clone_mode,
+            progress=lambda done_bytes: control.progress(done_bytes, image.size_bytes),
+        )
+        return mode.value, backend.stat(name=volume.object_name).used_bytes
+
+    def _ready(self, volume: Volume, *, kind: str, used_bytes: int) -> Finish:
+        def finish(transaction: Transaction) -> None:
+            volumes.move(
+                transaction,
+                volume=volume,
+                to=VolumeState.READY,
+                now=self._context.now(),
+                clone_kind=kind,
+                used_bytes=used_bytes,
+                error="",
+            )
+            pools.note_success(transaction, pool_id=volume.pool_id, clone_kind=kind)
+
+        return finish
+
+    def failed(
+        self, transaction: Transaction, operation: Operation, error: ClonepoolError
+    ) -> float | None:
+        """Try again later; after repeated failures the pool stops, visibly, until it is reset."""
+        volume = volumes.find(transaction.session, volume_id=operation.key)
+        if volume is None:
+            return None
+        now = self._context.now()
+        transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), volume.id))
+        failures = pools.note_failure(transaction, pool_id=volume.pool_id)
+        if failures < MAX_POOL_FAILURES:
+            return now + backoff_s(attempt=operation.attempt)
+        if pools.stop(transaction, pool_id=volume.pool_id, reason=str(error)):
+            text = (
+                f"pool {volume.pool_name} stopped filling after {failures} failures in a row: "
+                f"{error}; mend that, then run `clonepool pool reset {volume.pool_name}`"
+            )
+            events.add(
+                transaction,
+                now=now,
+                subject=f"pool/{volume.pool_name}",
+                reason="POOL_STOPPED",
+                message=text,
+                severity=Severity.ERROR,
+            )
+        operations.defer_of_pool(transaction, pool_id=volume.pool_id, run_after=_NEVER)
+        return _NEVER
+
+
+class DeleteVolume:
+    """deleting -> gone: unexport, delete the object, forget the row."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def run(self, operation: Operation, control: Control) -> Finish:  # noqa: ARG002 - Work's shape
+        """Delete the volume; absent parts are fine."""
+        with self._context.state.read() as session:
+            volume = volumes.find(session, volume_id=operation.key)
+        if volume is None or volume.state is not VolumeState.DELETING:
+            return _nothing
+        self._context.drivers.fabric(volume.fabric).unexport(volume.target)
+        if not volume.slot:
+            self._context.drivers.backend(volume.storage).delete(name=volume.object_name)
+        return lambda transaction: volumes.forget(transaction, volume_id=volume.id)
+
+    def failed(
+        self, transaction: Transaction, operation: Operation, error: ClonepoolError
+    ) -> float | None:
+        """Never given up on: it would hold space that nothing lists."""
+        if isinstance(error, NotFound):
+            return None
+        transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), operation.key))
+        return self._context.now() + backoff_s(attempt=operation.attempt)

@@ -1,0 +1,141 @@
+"""The configured storages and fabrics, each opened when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from clonepool.backends.base import StorageBackend
+from clonepool.backends.registry import create_backend
+from clonepool.config import DriverSettings, Settings
+from clonepool.domain.model import FabricFacts, StorageFacts
+from clonepool.errors import ClonepoolError, InvalidArgument
+from clonepool.fabrics.base import Fabric
+from clonepool.fabrics.registry import create_fabric
+from clonepool.units import parse_size
+
+Driver = TypeVar("Driver")
+_DEFAULT_RESERVE = "5%"
+
+
+class Drivers:
+    """Opens drivers lazily: a fabric whose daemon is away must not keep the engine from serving."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._backends: dict[str, StorageBackend] = {}
+        self._fabrics: dict[str, Fabric] = {}
+
+    def backend(self, name: str) -> StorageBackend:
+        """The storage of that name. Raises InvalidArgument (unknown), or what opening raises."""
+        return self._get(
+            name,
+            field="storage",
+            opened=self._backends,
+            configured=self._settings.storages,
+            open_driver=self._open_backend,
+        )
+
+    def fabric(self, name: str) -> Fabric:
+        """The fabric of that name. Raises InvalidArgument (unknown), or what opening raises."""
+        return self._get(
+            name,
+            field="fabric",
+            opened=self._fabrics,
+            configured=self._settings.fabrics,
+            open_driver=self._open_fabric,
+        )
+
+    def _get(
+        self,
+        name: str,
+        *,
+        field: str,
+        opened: dict[str, Driver],
+        configured: Mapping[str, DriverSettings],
+        open_driver: Callable[[DriverSettings], Driver],
+    ) -> Driver:
+        driver = opened.get(name)
+        if driver is not None:
+            return driver
+        if name not in configured:
+            known = ", ".join(sorted(configured))
+            raise InvalidArgument.field(field, f"the engine has no {field} {name}; it has {known}")
+        with self._lock:
+            if name not in opened:
+                opened[name] = open_driver(configured[name])
+            return opened[name]
+
+    def _open_backend(self, settings: DriverSettings) -> StorageBackend:
+        options = {key: value for key, value in settings.options.items() if key != "reserve"}
+        folder = self._settings.state_dir / "storage" / settings.name
+        return create_backend(replace(settings, options=options), default_directory=folder)
+
+    def _open_fabric(self, settings: DriverSettings) -> Fabric:
+        folder: Path = self._settings.state_dir / "fabrics" / settings.name
+        return create_fabric(settings, state_dir=folder)
+
+    def reserve_bytes(self, name: str) -> int:
+        """Free space of a storage that clones must leave alone."""
+        text = self._settings.storages[name].options.get("reserve", _DEFAULT_RESERVE)
+        if text.endswith("%"):
+            return int(self.backend(name).space().total_bytes * float(text[:-1]) / 100)
+        return parse_size(text, field=f"storages.{name}.reserve")
+
+    def open_fabrics(self) -> Mapping[str, Fabric]:
+        """The fabrics opened so far."""
+        with self._lock:
+            return dict(self._fabrics)
+
+    def storage_facts(self) -> tuple[StorageFacts, ...]:
+        """Each configured storage as it is now."""
+        return tuple(self._storage_facts(item) for item in self._settings.storages.values())
+
+    def _storage_facts(self, settings: DriverSettings) -> StorageFacts:
+        facts = StorageFacts(name=settings.name, driver=settings.driver)
+        try:
+            backend = self.backend(settings.name)
+            can, space = backend.capabilities(), backend.space()
+        except ClonepoolError as error:
+            return replace(facts, error=str(error))
+        return replace(
+            facts,
+            thin_clones=can.thin_clones,
+            thin_reason=can.thin_reason,
+            scrub_methods=tuple(sorted(can.scrub_methods)),
+            erasure_note=can.erasure_note,
+            total_bytes=space.total_bytes,
+            free_bytes=space.free_bytes,
+            reserve_bytes=self.reserve_bytes(settings.name),
+        )
+
+    def fabric_facts(self) -> tuple[FabricFacts, ...]:
+        """Each configured fabric as it is now; one that nobody used yet is not started for it."""
+        return tuple(self._fabric_facts(item) for item in self._settings.fabrics.values())
+
+    def _fabric_facts(self, settings: DriverSettings) -> FabricFacts:
+        facts = FabricFacts(name=settings.name, driver=settings.driver)
+        fabric = self.open_fabrics().get(settings.name)
+        if fabric is None:
+            return replace(facts, notes="not in use yet")
+        try:
+            can = fabric.capabilities()
+            fabric.incarnation()
+        except ClonepoolError as error:
+            return replace(facts, error=str(error))
+        return replace(
+            facts,
+            chap=can.chap,
+            read_only_enforced_by=can.read_only_enforced_by,
+            sees_sessions=can.sees_sessions,
+            notes=can.notes,
+        )
+
+    def close(self) -> None:
+        """Let go of every fabric; exports and sessions stay."""
+        for fabric in self.open_fabrics().values():
+            fabric.close()

@@ -1,0 +1,236 @@
+"""Exports as the rows have them: made from a volume, re-made when a fabric lost them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from clonepool.controllers.context import Context
+from clonepool.domain import names
+from clonepool.domain.model import ChapAccount, ImagePortion, Volume
+from clonepool.domain.states import ChapMode, PortionRole, Severity, VolumeState
+from clonepool.errors import ClonepoolError
+from clonepool.fabrics.base import Access, DesiredExport, ExportSpec, Fabric, Lun
+from clonepool.store import attachments, events, volumes
+from clonepool.store.attachments import Held
+
+log = logging.getLogger(__name__)
+_EXPORTED = (
+    VolumeState.READY,
+    VolumeState.ATTACHING,
+    VolumeState.ALLOCATED,
+    VolumeState.DETACHING,
+)
+_CHECK_INTERVAL_S = 1.0
+
+
+class Exports:
+    """Builds export specs, and keeps every fabric in use equal to the rows."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._seen: dict[str, str] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="exports", daemon=True)
+
+    def spec(
+        self,
+        *,
+        target: str,
+        storage: str,
+        version_id: str,
+        read_only: ImagePortion | None,
+        writable_object: str,
+        writable_size_bytes: int,
+    ) -> ExportSpec:
+        """The export of one volume: the shared copy read-only, its own object writable."""
+        backend = self._context.drivers.backend(storage)
+        luns = []
+        if read_only is not None:
+            luns.append(
+                _lun(
+                    role=PortionRole.READ_ONLY,
+                    path=backend.path(name=read_only.object_name),
+                    size_bytes=read_only.size_bytes,
+                    serial=names.serial(object_id=version_id, generation=0),
+                )
+            )
+        if writable_object:
+            luns.append(
+                _lun(
+                    role=PortionRole.WRITABLE,
+                    path=backend.path(name=writable_object),
+                    size_bytes=writable_size_bytes,
+                    serial=_volume_serial(writable_object),
+                )
+            )
+        return ExportSpec(target=target, luns=tuple(luns))
+
+    def of_held(self, held: Held) -> ExportSpec:
+        """The export of an attachment's volume."""
+        return self.spec(
+            target=held.target,
+            storage=held.storage,
+            version_id=held.version_id,
+            read_only=held.read_only,
+            writable_object=held.writable_object,
+            writable_size_bytes=held.writable_size_bytes,
+        )
+
+    def of_volume(self, volume: Volume, read_only: ImagePortion | None) -> ExportSpec:
+        """The export of a volume whose version's read-only portion is given."""
+        return self.spec(
+            target=volume.target,
+            storage=volume.storage,
+            version_id=volume.image_version_id,
+            read_only=read_only,
+            writable_object=volume.object_name,
+            writable_size_bytes=volume.size_bytes,
+        )
+
+    def access(self, held: Held) -> Access:
+        """Who is admitted by an attachment."""
+        return Access(initiator=held.initiator, chap=self.chap(held))
+
+    def chap(self, held: Held) -> ChapAccount | None:
+        """The CHAP account of an attachment, opened; None where none is used."""
+        if held.chap_mode is ChapMode.NONE or not held.chap_secret:
+            return None
+        context = f"attachment/{held.attachment.id}"
+        secret = self._context.state.secrets.open(held.chap_secret, context=context)
+        return ChapAccount(username=held.chap_username, secret=secret)
+
+    def start(self) -> None:
+        """Make every fabric in use equal to the rows, then watch for lost exports."""
+        with self._context.state.read() as session:
+            in_use = volumes.fabrics_in_use(session)
+        for name in in_use:
+            self._guarded(name, self._reconcile_at_start)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_CHECK_INTERVAL_S):
+            for name in self._fabrics_to_watch():
+                self._guarded(name, self._check)
+
+    def _fabrics_to_watch(self) -> set[str]:
+        # one that could not be opened at start is tried again
+        return set(self._context.drivers.open_fabrics()) | self._seen.keys()
+
+    def _guarded(self, name: str, step: Callable[[str, Fabric], None]) -> None:
+        try:
+            step(name, self._context.drivers.fabric(name))
+        except ClonepoolError as error:
+            self._note_away(name, error)
+        except Exception:
+            log.exception("fabric %s can't be checked", name)
+
+    def _note_away(self, name: str, error: ClonepoolError) -> None:
+        if self._seen.get(name) == "away":
+            return
+        self._seen[name] = "away"
+        log.warning("fabric %s: %s", name, error)
+        self._event(name, "FABRIC_AWAY", str(error), Severity.ERROR)
+
+    def _reconcile_at_start(self, name: str, fabric: Fabric) -> None:
+        incarnation = fabric.incarnation()
+        fabric.reconcile(self._desired(name))
+        self._seen[name] = incarnation
+
+    def _check(self, name: str, fabric: Fabric) -> None:
+        incarnation = fabric.incarnation()
+        before = self._seen.setdefault(name, incarnation)
+        if before == incarnation:
+            return
+        # Strays can't be: the daemon began empty. Two passes: what became ready during the first
+        # was perhaps exported to the daemon that died.
+        for _ in range(2):
+            self._remake(fabric, self._desired(name))
+        self._seen[name] = incarnation
+        text = f"fabric {name} lost its exports and has them again"
+        log.warning(text)
+        self._event(name, "EXPORTS_REMADE", text, Severity.WARNING)
+
+    @staticmethod
+    def _remake(fabric: Fabric, desired: Iterable[DesiredExport]) -> None:
+        for export in desired:
+            fabric.export(export.spec)
+            if export.access is not None:
+                fabric.grant(export.spec, export.access)
+
+    def _desired(self, name: str) -> list[DesiredExport]:
+        with self._context.state.read() as session:
+            held = {
+                item.attachment.volume_id: item
+                for item in attachments.list_on_fabric(session, fabric=name)
+            }
+            found = [
+                (volume, version.ro_object, version.ro_size_bytes, version.ro_digest)
+                for volume, version in volumes.list_on_fabric(
+                    session, fabric=name, states=_EXPORTED
+                )
+            ]
+        desired = []
+        for volume, ro_object, ro_size_bytes, ro_digest in found:
+            portion = None
+            if ro_object is not None:
+                portion = ImagePortion(
+                    object_name=ro_object, size_bytes=ro_size_bytes, digest=ro_digest
+                )
+            export = self._desired_export(volume, portion, held.get(volume.id))
+            if export is not None:
+                desired.append(export)
+        return desired
+
+    def _desired_export(
+        self, volume: Volume, read_only: ImagePortion | None, held: Held | None
+    ) -> DesiredExport | None:
+        try:
+            spec = self.of_volume(volume, read_only)
+        except ClonepoolError as error:
+            # one volume whose object is missing must not keep all others from being exported
+            self._event(volume.id, "OBJECT_MISSING", str(error), Severity.ERROR, kind="volume")
+            return None
+        admitted = held is not None and volume.state in {
+            VolumeState.ATTACHING,
+            VolumeState.ALLOCATED,
+        }
+        return DesiredExport(spec=spec, access=self.access(held) if held and admitted else None)
+
+    def _event(
+        self, name: str, reason: str, message: str, severity: Severity, *, kind: str = "fabric"
+    ) -> None:
+        self._context.state.submit(
+            lambda transaction: events.add(
+                transaction,
+                now=self._context.now(),
+                subject=f"{kind}/{name}",
+                reason=reason,
+                message=message,
+                severity=severity,
+            )
+        )
+
+
+def _lun(*, role: PortionRole, path: Path, size_bytes: int, serial: str) -> Lun:
+    return Lun(
+        role=role,
+        path=path,
+        size_bytes=size_bytes,
+        read_only=role is PortionRole.READ_ONLY,
+        serial=serial,
+        wwn=names.wwn(serial_number=serial),
+    )
+
+
+def _volume_serial(object_name: str) -> str:
+    volume_id, _, generation = object_name.removeprefix("vol-").rpartition("-g")
+    return names.serial(object_id=volume_id, generation=int(generation))

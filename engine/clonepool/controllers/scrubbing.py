@@ -1,0 +1,145 @@
+"""The work behind a scrub run: erase one generation of a volume, record it, reuse or destroy."""
+
+from __future__ import annotations
+
+import contextlib
+
+from clonepool.controllers.context import Context
+from clonepool.controllers.worker import Control, Finish
+from clonepool.domain.model import Operation, ScrubRun, Volume
+from clonepool.domain.policy import MAX_SCRUB_ATTEMPTS, backoff_s
+from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VolumeState
+from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound
+from clonepool.store import events, operations, pools, scrubs, volumes
+from clonepool.store.writer import Transaction
+
+
+class ScrubVolume:
+    """scrubbing -> cloning (a new generation) or deleting."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def run(self, operation: Operation, control: Control) -> Finish:
+        """Erase; the record and the next state are written together."""
+        started_at = self._context.now()
+        with self._context.state.read() as session:
+            volume = volumes.find(session, volume_id=operation.key)
+            if volume is None or volume.state is not VolumeState.SCRUBBING:
+                return lambda _transaction: None
+            run = scrubs.get_run(session, run_id=volume.scrub_run_id or "")
+        self._check_unexported(volume)
+        self._erase(volume, run, control)
+        return lambda transaction: self._finish(transaction, volume, run, started_at)
+
+    def _check_unexported(self, volume: Volume) -> None:
+        # a volume is released only without export; one found here is a defect, not a chance
+        fabric = self._context.drivers.fabric(volume.fabric)
+        sessions = fabric.sessions(volume.target)
+        if sessions:
+            text = f"volume {volume.id} is still in use by {sessions[0].initiator}; not scrubbed"
+            raise FailedPrecondition(text, reason="STILL_EXPORTED")
+        fabric.unexport(volume.target)
+
+    def _erase(self, volume: Volume, run: ScrubRun, control: Control) -> None:
+        backend = self._context.drivers.backend(volume.storage)
+        if run.method is not ScrubMethod.REFORMAT:
+            # absent: a crash came after the deletion and before the record
+            with contextlib.suppress(NotFound):
+                backend.erase(
+                    name=volume.object_name,
+                    method=run.method,
+                    progress=lambda done_bytes: control.progress(done_bytes, volume.size_bytes),
+                )
+        # the next generation is a new object: an old descriptor must not reach it
+        backend.delete(name=volume.object_name)
+
+    def _finish(
+        self, transaction: Transaction, volume: Volume, run: ScrubRun, started_at: float
+    ) -> None:
+        now = self._context.now()
+        scrubs.record(transaction, volume=volume, method=run.method, started_at=started_at, now=now)
+        after = scrubs.after_scrub_of(transaction.session, volume_id=volume.id)
+        _pool, live = pools.get_any(transaction.session, pool_id=volume.pool_id)
+        if after is AfterScrub.RECYCLE and live:
+            self._recycle(transaction, volume, now)
+        else:
+            after = AfterScrub.DESTROY
+            volumes.delete_later(transaction, volume=volume, now=now)
+        self._count(transaction, volume, run, outcome=after.value, now=now)
+
+    def _recycle(self, transaction: Transaction, volume: Volume, now: float) -> None:
+        version = pools.wanted_version(transaction.session, pool_id=volume.pool_id)
+        if version is None:
+            volumes.delete_later(transaction, volume=volume, now=now)
+            return
+        volumes.move(
+            transaction,
+            volume=volume,
+            to=VolumeState.CLONING,
+            now=now,
+            generation=volume.generation + 1,
+            image_version_id=version.id,
+            storage=version.storage,
+            slot=version.rw_object is None,
+            size_bytes=version.rw_size_bytes,
+            used_bytes=0,
+            scrub_run_id=None,
+            error="",
+        )
+        operations.add(
+            transaction,
+            kind="clone_volume",
+            subject=f"volume/{volume.id}",
+            key=volume.id,
+            node=volume.node,
+            now=now,
+        )
+
+    def _count(
+        self,
+        transaction: Transaction,
+        volume: Volume,
+        run: ScrubRun,
+        *,
+        outcome: str,
+        now: float,
+    ) -> None:
+        if not scrubs.count_outcome(transaction, run_id=run.id, outcome=outcome, now=now):
+            return
+        done = scrubs.get_run(transaction.session, run_id=run.id)
+        text = (
+            f"scrubbed {done.scrubbed} of {done.volumes} volumes by {done.method}: "
+            f"{done.recycled} to be ready again, {done.destroyed} destroyed, {done.faulty} faulty"
+        )
+        events.add(
+            transaction,
+            now=now,
+            subject=f"pool/{volume.pool_name}",
+            reason="SCRUB_FINISHED",
+            message=text,
+            severity=Severity.ERROR if done.faulty else Severity.INFO,
+        )
+
+    def failed(
+        self, transaction: Transaction, operation: Operation, error: ClonepoolError
+    ) -> float | None:
+        """Try again; in the end the volume is faulty: visible, and never handed out."""
+        now = self._context.now()
+        volume = volumes.find(transaction.session, volume_id=operation.key)
+        if volume is None or volume.state is not VolumeState.SCRUBBING:
+            return None
+        if operation.attempt < MAX_SCRUB_ATTEMPTS:
+            return now + backoff_s(attempt=operation.attempt)
+        run = scrubs.get_run(transaction.session, run_id=volume.scrub_run_id or "")
+        volumes.move(transaction, volume=volume, to=VolumeState.FAULTY, now=now, error=str(error))
+        events.add(
+            transaction,
+            now=now,
+            subject=f"volume/{volume.id}",
+            reason="SCRUB_FAILED",
+            message=f"can't be scrubbed and is faulty: {error}",
+            severity=Severity.ERROR,
+        )
+        self._count(transaction, volume, run, outcome="faulty", now=now)
+        return None

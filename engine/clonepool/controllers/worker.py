@@ -1,0 +1,238 @@
+"""Does the queued operations: claims what is due, runs it, reports the end with the new state."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from clonepool.controllers.context import Context
+from clonepool.domain.model import Operation
+from clonepool.domain.states import OperationState
+from clonepool.errors import Aborted, Cancelled, ClonepoolError, FailedPrecondition, Internal
+from clonepool.store import operations
+from clonepool.store.writer import Transaction
+
+log = logging.getLogger(__name__)
+# written in one transaction with the operation's end
+Finish = Callable[[Transaction], None]
+# progress is a durable write: not more often than that
+_PROGRESS_INTERVAL_S = 0.5
+_IDLE_S = 1.0
+
+
+class Control:
+    """What running work may ask and tell: progress out, the wish to stop in."""
+
+    def __init__(self, context: Context, operation: Operation, stopping: threading.Event) -> None:
+        self._context = context
+        self._operation = operation
+        self._stopping = stopping
+        self._written_at = 0.0
+
+    def progress(self, done_bytes: int, total_bytes: int) -> None:
+        """Note progress; raises Cancelled when the work was asked to stop."""
+        if self._stopping.is_set():
+            raise Cancelled("the engine is shutting down; the work goes on when it starts again")
+        now = self._context.now()
+        if now - self._written_at < _PROGRESS_INTERVAL_S and done_bytes != total_bytes:
+            return
+        self._written_at = now
+        asked_to_stop = self._context.state.write(
+            lambda transaction: operations.progress(
+                transaction,
+                operation=self._operation,
+                done_bytes=done_bytes,
+                total_bytes=total_bytes,
+            )
+        )
+        if asked_to_stop:
+            raise Cancelled(f"{self._operation.kind} of {self._operation.subject} was cancelled")
+
+
+class Work(Protocol):
+    """One kind of operation."""
+
+    def run(self, operation: Operation, control: Control) -> Finish:
+        """Do it; repeatable from any point. Returns what to write with the end."""
+
+    def failed(
+        self, transaction: Transaction, operation: Operation, error: ClonepoolError
+    ) -> float | None:
+        """Note a failure; returns when to try again, None to give up."""
+
+
+class Worker:
+    """A dispatcher thread and a few worker threads; stops between steps, never inside one."""
+
+    def __init__(self, context: Context, kinds: Mapping[str, Work]) -> None:
+        self._context = context
+        self._kinds = kinds
+        self._owner = f"{context.state.node}/{uuid.uuid4()}"
+        self._slots = context.settings.workers
+        self._running: dict[str, Operation] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._executor = ThreadPoolExecutor(self._slots, thread_name_prefix="worker")
+        self._dispatcher = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Take over what an earlier incarnation left running, then begin."""
+        state = self._context.state
+        state.write(
+            lambda transaction: operations.requeue_of_dead_owner(
+                transaction, node=state.node, owner=self._owner
+            )
+        )
+        self._dispatcher.start()
+
+    def stop(self) -> None:
+        """Ask running work to stop at its next progress and wait for it."""
+        self._stopping.set()
+        self._context.signals.work.set()
+        if self._dispatcher.is_alive():
+            self._dispatcher.join()
+        self._executor.shutdown(wait=True)
+
+    def _dispatch(self) -> None:
+        beat_at = 0.0
+        while not self._stopping.is_set():
+            self._context.signals.work.clear()
+            try:
+                claimed = self._claim()
+                if self._context.now() - beat_at > operations.LEASE_S / 3:
+                    beat_at = self._context.now()
+                    self._renew()
+            except ClonepoolError as error:
+                log.warning("operations can't be claimed: %s", error)
+                claimed = 0
+            if claimed == 0:
+                self._context.signals.work.wait(self._idle_s())
+
+    def _claim(self) -> int:
+        with self._lock:
+            free = self._slots - len(self._running)
+        if free <= 0 or not self._is_due():
+            return 0
+        state = self._context.state
+        taken = state.write(
+            lambda transaction: operations.claim_due(
+                transaction,
+                node=state.node,
+                owner=self._owner,
+                now=self._context.now(),
+                limit=free,
+            )
+        )
+        for operation in taken:
+            with self._lock:
+                self._running[operation.id] = operation
+            self._executor.submit(self._run, operation)
+        return len(taken)
+
+    def _is_due(self) -> bool:
+        due_at = self._next_due_at()
+        return due_at is not None and due_at <= self._context.now()
+
+    def _next_due_at(self) -> float | None:
+        with self._context.state.read() as session:
+            return operations.next_due_at(session, node=self._context.state.node)
+
+    def _idle_s(self) -> float:
+        with self._lock:
+            if len(self._running) >= self._slots:
+                return _IDLE_S
+        due_at = self._next_due_at()
+        if due_at is None:
+            return _IDLE_S
+        return min(_IDLE_S, max(0.0, due_at - self._context.now()))
+
+    def _renew(self) -> None:
+        with self._lock:
+            running = list(self._running)
+        self._context.state.write(
+            lambda transaction: operations.renew(
+                transaction, operation_ids=running, owner=self._owner, now=self._context.now()
+            )
+        )
+
+    def _run(self, operation: Operation) -> None:
+        work = self._kinds[operation.kind]
+        try:
+            finish = work.run(operation, Control(self._context, operation, self._stopping))
+            self._end(operation, finish)
+        except Aborted as error:
+            log.warning("%s of %s: %s", operation.kind, operation.subject, error)
+        except Cancelled as error:
+            self._cancelled(work, operation, error)
+        except ClonepoolError as error:
+            self._fail(work, operation, error)
+        except Exception as error:
+            log.exception("%s of %s failed", operation.kind, operation.subject)
+            self._fail(work, operation, Internal(f"{type(error).__name__}: {error}"))
+        finally:
+            with self._lock:
+                self._running.pop(operation.id, None)
+            self._context.signals.changed()
+
+    def _end(self, operation: Operation, finish: Finish) -> None:
+        def change(transaction: Transaction) -> None:
+            finish(transaction)
+            operations.end(
+                transaction,
+                operation=operation,
+                state=OperationState.DONE,
+                now=self._context.now(),
+            )
+
+        self._context.state.write(change)
+
+    def _cancelled(self, work: Work, operation: Operation, error: Cancelled) -> None:
+        if self._stopping.is_set():
+            self._put_back(operation, run_after=0.0, error="")
+            return
+
+        def change(transaction: Transaction) -> None:
+            work.failed(transaction, operation, error)
+            operations.end(
+                transaction,
+                operation=operation,
+                state=OperationState.CANCELLED,
+                now=self._context.now(),
+                error=str(error),
+            )
+
+        self._context.state.write(change)
+
+    def _fail(self, work: Work, operation: Operation, error: ClonepoolError) -> None:
+        log.warning("%s of %s: %s", operation.kind, operation.subject, error)
+
+        def change(transaction: Transaction) -> None:
+            again_at = work.failed(transaction, operation, error)
+            if again_at is not None:
+                operations.put_back(
+                    transaction, operation=operation, run_after=again_at, error=str(error)
+                )
+                return
+            operations.end(
+                transaction,
+                operation=operation,
+                state=OperationState.FAILED,
+                now=self._context.now(),
+                error=str(error),
+            )
+
+        try:
+            self._context.state.write(change)
+        except (Aborted, FailedPrecondition) as lost:
+            log.warning("%s of %s: %s", operation.kind, operation.subject, lost)
+
+    def _put_back(self, operation: Operation, *, run_after: float, error: str) -> None:
+        self._context.state.write(
+            lambda transaction: operations.put_back(
+                transaction, operation=operation, run_after=run_after, error=error
+            )
+        )

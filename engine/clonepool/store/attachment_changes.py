@@ -1,0 +1,49 @@
+"""What may change in an attachment in place: CHAP and force_detach."""
+
+from __future__ import annotations
+
+from clonepool.domain.content import attachment_document, canonical, digest
+from clonepool.domain.model import AttachmentSpec
+from clonepool.errors import FailedPrecondition, InvalidArgument
+from clonepool.store import allocation
+from clonepool.store.attachments import Held
+from clonepool.store.writer import Transaction
+
+
+def check_fixed(old: AttachmentSpec, new: AttachmentSpec) -> None:
+    """Refuse a change of anything else. Raises InvalidArgument naming the field."""
+    for field in ("name", "pool", "system_user", "server", "inline_server", "server_selector"):
+        if getattr(old, field) != getattr(new, field):
+            text = "can't change in place; replace the attachment"
+            raise InvalidArgument.field(field, text)
+
+
+def change(
+    transaction: Transaction,
+    *,
+    held: Held,
+    spec: AttachmentSpec,
+    chap_secret: str,
+    now: float,
+) -> None:
+    """Write the new declaration; the grant follows."""
+    attachment = held.attachment
+    username = allocation.chap_username(spec, attachment.volume_id, attachment.volume_generation)
+    document = attachment_document(spec)
+    cursor = transaction.sql(
+        "UPDATE attachment SET spec = ?, chap_mode = ?, chap_username = ?, chap_secret = ?, "
+        "force_detach = ?, token_digest = ?, changed_at = ? WHERE id = ? AND state != 'detaching'",
+        (
+            canonical(document),
+            spec.chap.mode.value,
+            username if attachment.volume_id else spec.chap.username,
+            chap_secret,
+            spec.force_detach,
+            digest([document, spec.chap.secret]),
+            now,
+            attachment.id,
+        ),
+    )
+    if cursor.rowcount != 1:
+        text = f"attachment {attachment.spec.name} is being released and can't change"
+        raise FailedPrecondition(text, reason="DETACHING")
