@@ -5,15 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from clonepool.api.client import EngineClient
 from clonepool.config import Settings
-from clonepool.engine import Engine
 from clonepool.service.server import EngineServer
 
 from tests.service.fake_engine import FakeEngine
+
+if TYPE_CHECKING:
+    from clonepool.engine import Engine
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from clonepool.api import status
 from clonepool.api.endpoint import Endpoint, client_environment, default_endpoint, parse_endpoint
 from clonepool.api.v1 import engine_pb2_grpc
 from clonepool.errors import (
+    Cancelled,
     ClonepoolError,
     DeadlineExceeded,
     InvalidArgument,
@@ -166,7 +167,7 @@ class EngineClient:
         error = status.from_rpc_error(rpc_error)
         if status.spoken_by_engine(rpc_error):
             return error
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unavailable) or _cut_off(error):
             return self._out_of_reach(error.message)
         if isinstance(error, DeadlineExceeded):
             return DeadlineExceeded(
@@ -191,6 +192,14 @@ class EngineClient:
             "CLONEPOOL_ENDPOINT",
             reason=_ENGINE_AWAY,
         )
+
+
+def _cut_off(error: ClonepoolError) -> bool:
+    """Whether an engine that stops or restarts let the call fall.
+
+    gRPC reports that as CANCELLED; only closing this client's channel looks alike.
+    """
+    return isinstance(error, Cancelled) and "channel closed" not in error.message.lower()
 
 
 def _checked_token(token: str) -> str:

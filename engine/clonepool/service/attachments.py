@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.controllers.attachments import Attachments
 from clonepool.domain.model import Attachment
 from clonepool.service import convert, specs, validate
 from clonepool.service.dispatch import Handler
+
+if TYPE_CHECKING:
+    from clonepool.controllers.attachments import Attachments
 
 
 class AttachmentHandlers:

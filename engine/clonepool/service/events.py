@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.controllers.events import Events
 from clonepool.domain.model import Event
 from clonepool.errors import ResourceExhausted, Unavailable
 from clonepool.service import convert, validate
 from clonepool.service.dispatch import Handler
+
+if TYPE_CHECKING:
+    from clonepool.controllers.events import Events
 
 _PAGE_LIMIT: Final = 1000
 # how soon a watcher notices that its caller has gone or the engine is draining

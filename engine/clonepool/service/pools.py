@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.controllers.images import Images
-from clonepool.controllers.pools import Pools
 from clonepool.domain.model import Ref, ReplicaPool
 from clonepool.errors import NotFound
 from clonepool.service import convert, specs, validate
 from clonepool.service.dispatch import Handler
+
+if TYPE_CHECKING:
+    from clonepool.controllers.images import Images
+    from clonepool.controllers.pools import Pools
 
 
 class PoolHandlers:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -17,7 +17,6 @@ from clonepool.api.endpoint import Endpoint, parse_endpoint
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.api.v1 import engine_pb2_grpc
 from clonepool.config import Settings
-from clonepool.engine import Engine
 from clonepool.errors import Unavailable
 from clonepool.service import auth, convert, sockets
 from clonepool.service.attachments import AttachmentHandlers
@@ -27,6 +26,9 @@ from clonepool.service.images import ImageHandlers
 from clonepool.service.pools import PoolHandlers
 from clonepool.service.servers import ServerHandlers
 from clonepool.service.work import OperationHandlers, ScrubHandlers, VolumeHandlers
+
+if TYPE_CHECKING:
+    from clonepool.engine import Engine
 
 SERVICE: Final = "clonepool.v1.Engine"
 # Group commit lives from callers that stand side by side: it was measured up to 64 of them.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.controllers.operations import Operations
-from clonepool.controllers.scrub import Scrub
-from clonepool.controllers.volumes import Volumes
 from clonepool.service import convert, specs, validate
 from clonepool.service.dispatch import Handler
+
+if TYPE_CHECKING:
+    from clonepool.controllers.operations import Operations
+    from clonepool.controllers.scrub import Scrub
+    from clonepool.controllers.volumes import Volumes
 
 
 class VolumeHandlers:
