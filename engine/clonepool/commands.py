@@ -78,7 +78,6 @@ def run_watched(
     *,
     timeout_s: float,
     watch: Callable[[bytes], None],
-    pass_fds: Sequence[int] = (),
 ) -> Output:
     """As ``run``, for long work: ``watch`` gets what stdout holds so far, ten times a second.
 
@@ -92,7 +91,7 @@ def run_watched(
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=tuple(pass_fds),
+                pass_fds=tuple(_HELD),
                 env={**os.environ, "LC_ALL": "C"},
             )
         except FileNotFoundError:

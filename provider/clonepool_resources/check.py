@@ -72,6 +72,10 @@ class _Walk:
             name: self._field(values.get(name), field, path=f"{path}{name}")
             for name, field in known.items()
         }
+        for name, field in known.items():
+            most = checked.get(field.default_at_most)
+            if values.get(name) is None and isinstance(most, int):
+                checked[name] = min(checked[name], most)
         return {name: value for name, value in checked.items() if value is not None}
 
     def _field(self, value: Value, field: Field, *, path: str) -> Value:

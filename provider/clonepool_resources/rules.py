@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 
 from clonepool.errors import FieldViolation
 
-from clonepool_resources.types import Inputs, Value
+from clonepool_resources.types import Inputs, Kind, Value
+from clonepool_resources.values import canonical
+
+_SECTOR_BYTES = 512
 
 
 def some_portion(inputs: Inputs) -> Iterator[FieldViolation]:
@@ -19,6 +22,19 @@ def some_portion(inputs: Inputs) -> Iterator[FieldViolation]:
         yield FieldViolation(
             field="writable", description="give `read_only`, `writable` or both; neither is there"
         )
+
+
+def whole_sectors(inputs: Inputs) -> Iterator[FieldViolation]:
+    """A portion is grown to whole sectors."""
+    for role in ("read_only", "writable"):
+        portion = inputs.get(role)
+        size = portion.get("size") if isinstance(portion, Mapping) else None
+        size_bytes = canonical(size, Kind.SIZE)
+        if isinstance(size_bytes, int) and size_bytes % _SECTOR_BYTES:
+            yield FieldViolation(
+                field=f"{role}.size",
+                description=f"{size} is not a multiple of {_SECTOR_BYTES} bytes",
+            )
 
 
 def preconfigured_files(inputs: Inputs) -> Iterator[FieldViolation]:
@@ -47,8 +63,7 @@ def stock_fits(inputs: Inputs) -> Iterator[FieldViolation]:
         yield FieldViolation(
             field="min_ready", description=f"{stock} is more than max_replicas, {most}"
         )
-    # the default of 1 is no wish of the user's: an empty stock is waited for not at all
-    if _less(stock, awaited) and awaited != 1:
+    if _less(stock, awaited):
         yield FieldViolation(
             field="wait_for_ready",
             description=f"{awaited} would never be reached: min_ready keeps {stock} in stock",

@@ -47,6 +47,8 @@ INLINE_SERVER: Final = ObjectType(
     ),
 )
 
+# tgtd's socket splits on commas
+_CHAP_WORD: Final = r"[!-+\--~]([ -+\--~]*[!-+\--~])?"
 CHAP_MODE: Final = EnumType(
     name="ChapMode",
     description="Who names the CHAP account of an attachment.",
@@ -70,8 +72,8 @@ CHAP: Final = ObjectType(
             name="username",
             type=Kind.STRING,
             description="The account's name, with mode `given` only.",
-            pattern=r"[!-~]{1,64}",
-            pattern_hint="1 to 64 printable characters without spaces",
+            pattern=r"(?=.{1,255}$)" + _CHAP_WORD,
+            pattern_hint="1 to 255 printable ASCII characters without commas",
         ),
         Field(
             name="secret",
@@ -79,8 +81,8 @@ CHAP: Final = ObjectType(
             description="The account's secret, 12 to 255 characters, with mode `given` only.",
             secret=True,
             write_only=True,
-            pattern=r"[!-~]{12,255}",
-            pattern_hint="12 to 255 printable characters without spaces",
+            pattern=r"(?=.{12,255}$)" + _CHAP_WORD,
+            pattern_hint="12 to 255 printable ASCII characters without commas",
         ),
     ),
 )
@@ -131,6 +133,8 @@ ATTACHMENT: Final = Resource(
             required=True,
             replace=True,
             refers_to="ReplicaPool",
+            pattern=NAME_PATTERN,
+            pattern_hint=NAME_HINT,
         ),
         Field(
             name="system_user",
@@ -153,6 +157,8 @@ ATTACHMENT: Final = Resource(
             optional_input=True,
             stable=True,
             refers_to="Server",
+            pattern=NAME_PATTERN,
+            pattern_hint=NAME_HINT,
         ),
         Field(
             name="inline_server",

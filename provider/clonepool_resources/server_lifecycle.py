@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.errors import DeadlineExceeded, Unavailable
+from clonepool.errors import Aborted, ClonepoolError, DeadlineExceeded, Unavailable
 from clonepool.units import format_duration, parse_duration
 from google.protobuf.message import Message
 
@@ -51,10 +51,10 @@ class AttachmentLifecycle(Lifecycle):
         """
         title = f"attachment {prior.get('name', resource_id)}"
 
-        def release() -> Unavailable | None:
+        def release() -> ClonepoolError | None:
             try:
                 super(AttachmentLifecycle, self).delete(resource_id, prior=prior)
-            except Unavailable as error:
+            except (Aborted, Unavailable) as error:
                 # without a hint to come back nobody is at work on it: the engine is away
                 if error.retry_after_s is None:
                     raise

@@ -6,12 +6,16 @@ from typing import Final
 
 from clonepool_resources.types import EnumType, Field, Kind, ListOf, MapOf, ObjectType
 
-NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
-NAME_HINT: Final = "1 to 63 letters, digits, dots, dashes or underscores, a letter or digit first"
-INITIATOR_PATTERN: Final = (
-    r"(?i:iqn\.\d{4}-\d{2}\.[a-z0-9][a-z0-9.-]*(:\S+)?|eui\.[0-9a-f]{16}|naa\.[0-9a-f]{16,32})"
+# the engine's own rules (a test compares): a preview thus says what an apply would
+NAME_PATTERN: Final = r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?"
+NAME_HINT: Final = (
+    "a name: 1 to 63 characters from a-z 0-9 . _ -, the first and the last a letter or a digit"
 )
-INITIATOR_HINT: Final = "an initiator name such as iqn.2026-01.com.example:web1"
+INITIATOR_PATTERN: Final = (
+    r"(?i:(?=.{1,223}$)(iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
+    r"(:[a-z0-9.:_-]+)?|eui\.[0-9a-f]{16}|naa\.([0-9a-f]{16}|[0-9a-f]{32})))"
+)
+INITIATOR_HINT: Final = "an initiator name; write one such as iqn.2026-01.com.example:web1"
 
 SYSTEM_USER_KIND: Final = EnumType(
     name="SystemUserKind",
@@ -32,8 +36,8 @@ SYSTEM_USER: Final = ObjectType(
             description="The system user's name.",
             required=True,
             replace=True,
-            pattern=r"\S.{0,252}",
-            pattern_hint="1 to 253 characters, no space first",
+            pattern=r"\S(.{0,126}\S)?",
+            pattern_hint="1 to 128 characters without spaces around them",
         ),
         Field(
             name="kind",

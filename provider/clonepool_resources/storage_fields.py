@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from clonepool_resources import rules
-from clonepool_resources.shared_fields import SYSTEM_USER, labels_field, name_field
+from clonepool_resources.shared_fields import (
+    NAME_HINT,
+    NAME_PATTERN,
+    SYSTEM_USER,
+    labels_field,
+    name_field,
+)
 from clonepool_resources.types import EnumType, Field, Kind, ListOf, ObjectType, Resource
 
 PORTION: Final = ObjectType(
@@ -19,20 +25,23 @@ PORTION: Final = ObjectType(
                 "A path on the engine's side, under one of its import roots, or an http(s) URL."
             ),
             required=True,
-            pattern=r"\S.*",
-            pattern_hint="a path or an http(s) URL",
+            pattern=r"/.*|(?i:https?)://.*",
+            pattern_hint="an absolute path on the engine's machine, or an http(s) URL",
         ),
         Field(
             name="format",
             type=Kind.STRING,
             description="`auto`, `raw`, or any format that qemu-img reads, such as `qcow2`.",
             default="auto",
+            pattern=r"[a-z0-9][a-z0-9_-]{0,31}",
+            pattern_hint="auto, raw or a format that qemu-img reads",
         ),
         Field(
             name="size",
             type=Kind.SIZE,
             description=(
-                "The size to grow it to, such as `10GiB`. Left out, it is the source's own size."
+                "The size to grow it to, such as `10GiB`, a multiple of 512 bytes. Left out, it is "
+                "the source's own size."
             ),
         ),
         Field(
@@ -70,8 +79,8 @@ PRECONFIGURE: Final = ObjectType(
             type=Kind.STRING,
             description="Its absolute path inside the portion's file system.",
             required=True,
-            pattern=r"/[^\0]*",
-            pattern_hint="an absolute path inside the image",
+            pattern=r"(/(?!\.{1,2}(/|$))[^/\0]{1,255})+",
+            pattern_hint="the absolute path of a file, without `..`",
         ),
         Field(
             name="content",
@@ -144,6 +153,8 @@ MASTER_IMAGE: Final = Resource(
             description="The engine's storage that holds the image and its replicas.",
             default="default",
             replace=True,
+            pattern=NAME_PATTERN,
+            pattern_hint=NAME_HINT,
         ),
         labels_field(use="they have no meaning to the engine."),
         Field(
@@ -165,7 +176,7 @@ MASTER_IMAGE: Final = Resource(
             computed=True,
         ),
     ),
-    rules=(rules.some_portion, rules.preconfigured_files),
+    rules=(rules.some_portion, rules.whole_sectors, rules.preconfigured_files),
 )
 
 CLONE_MODE: Final = EnumType(
@@ -265,6 +276,8 @@ REPLICA_POOL: Final = Resource(
             required=True,
             replace=True,
             refers_to="MasterImage",
+            pattern=NAME_PATTERN,
+            pattern_hint=NAME_HINT,
         ),
         Field(
             name="image_version",
@@ -278,6 +291,8 @@ REPLICA_POOL: Final = Resource(
             description="The engine's fabric that servers reach it over: `iscsi` or `local`.",
             default="iscsi",
             replace=True,
+            pattern=NAME_PATTERN,
+            pattern_hint=NAME_HINT,
         ),
         Field(
             name="min_ready",
@@ -309,10 +324,11 @@ REPLICA_POOL: Final = Resource(
             name="wait_for_ready",
             type=Kind.INT,
             description=(
-                "How many replicas must be ready before creation is done; never more than "
-                "`min_ready`."
+                "How many replicas must be ready before creation is done, at most `min_ready`. "
+                "Left out, it is 1, or 0 where `min_ready` is 0."
             ),
             default=1,
+            default_at_most="min_ready",
             minimum=0,
         ),
         Field(

@@ -71,6 +71,7 @@ class Field:
     """One value of a resource.
 
     - ``default``: filled in by check when left out; ``{}`` on an object fills its own defaults.
+    - ``default_at_most``: the field that the default is never more than.
     - ``replace``: a change makes a new resource; on an object, only its coming or going does, and
       its fields say it for themselves.
     - ``computed``: the engine sets it; with ``optional_input`` the user may set it too.
@@ -87,6 +88,7 @@ class Field:
     description: str
     required: bool = False
     default: str | int | bool | Mapping[str, Value] | None = None
+    default_at_most: str = ""
     replace: bool = False
     computed: bool = False
     optional_input: bool = False

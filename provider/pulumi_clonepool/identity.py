@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 import pulumi
+from clonepool_resources.shared_fields import NAME_PATTERN
 
 _LONGEST_NAME: Final = 63
 _DIGEST_LENGTH: Final = 8
@@ -19,12 +20,11 @@ def derived_name(logical_name: str) -> str:
     that, or the length, would let two names meet, a digest of the whole is added.
     """
     whole = f"{pulumi.get_project()}-{pulumi.get_stack()}-{logical_name}"
-    fitting = re.sub(r"[^A-Za-z0-9._-]", "-", whole)
-    if fitting == whole and whole[0].isalnum() and len(whole) <= _LONGEST_NAME:
+    if re.fullmatch(NAME_PATTERN, whole):
         return whole
+    fitting = re.sub(r"[^a-z0-9._-]", "-", whole.lower()).lstrip("._-")
     digest = hashlib.sha256(whole.encode()).hexdigest()[:_DIGEST_LENGTH]
-    room = _LONGEST_NAME - _DIGEST_LENGTH - 1
-    return f"{fitting.lstrip('._-')[:room]}-{digest}"
+    return f"{fitting[: _LONGEST_NAME - _DIGEST_LENGTH - 1]}-{digest}".lstrip("-")
 
 
 def request_token(

@@ -281,7 +281,7 @@ _LEFT_BEHIND_S = 5.0
 def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> Held:
     attachment_id = allocation.claim(transaction, request)
     held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=request.now)
-    if held.volume_state == VolumeState.ATTACHING and attachment_id == request.attachment_id:
+    if held.attachment.allocated_at == request.now:
         text = (
             f"server {held.attachment.server_name} of {held.attachment.system_user} got volume "
             f"{held.attachment.volume_id}"

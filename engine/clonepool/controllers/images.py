@@ -74,11 +74,12 @@ class Images:
 
         def change(transaction: Transaction) -> None:
             now = self._context.now()
-            if images.delete(transaction, image_id=image_id, now=now):
+            name = images.delete(transaction, image_id=image_id, now=now)
+            if name is not None:
                 events.add(
                     transaction,
                     now=now,
-                    subject=f"image/{image_id}",
+                    subject=f"image/{name}",
                     reason="IMAGE_DELETED",
                     message="deleted; its stored versions go when no volume refers to them",
                 )

@@ -104,11 +104,12 @@ class Pools:
 
         def change(transaction: Transaction) -> None:
             now = self._context.now()
-            if pools.delete(transaction, pool_id=pool_id, now=now):
+            name = pools.delete(transaction, pool_id=pool_id, now=now)
+            if name is not None:
                 events.add(
                     transaction,
                     now=now,
-                    subject=f"pool/{pool_id}",
+                    subject=f"pool/{name}",
                     reason="POOL_DELETED",
                     message="deleted; its volumes are scrubbed and destroyed behind",
                 )

@@ -128,11 +128,11 @@ def _check_fixed(row: tables.Image, spec: ImageSpec) -> None:
             raise InvalidArgument.field(field, text)
 
 
-def delete(transaction: Transaction, *, image_id: str, now: float) -> bool:
-    """Make a tombstone; False when it is gone already. Raises FailedPrecondition in use."""
+def delete(transaction: Transaction, *, image_id: str, now: float) -> str | None:
+    """Make a tombstone; returns its name, None when it is gone. FailedPrecondition in use."""
     row = transaction.session.get(tables.Image, image_id)
     if row is None or row.deleted_at is not None:
-        return False
+        return None
     query = select(tables.Pool.name).where(
         tables.Pool.image_id == image_id, col(tables.Pool.deleted_at).is_(None)
     )
@@ -142,7 +142,7 @@ def delete(transaction: Transaction, *, image_id: str, now: float) -> bool:
         raise FailedPrecondition(text, reason="IMAGE_IN_USE")
     row.deleted_at = now
     transaction.session.add(row)
-    return True
+    return row.name
 
 
 def find_live(session: Session, *, ref: Ref) -> tables.Image | None:

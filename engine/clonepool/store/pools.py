@@ -104,17 +104,18 @@ def update(transaction: Transaction, *, pool_id: str, spec: PoolSpec) -> None:
     transaction.session.add(row)
 
 
-def delete(transaction: Transaction, *, pool_id: str, now: float) -> bool:
-    """Make a tombstone; False when it is gone. Raises FailedPrecondition with attachments."""
+def delete(transaction: Transaction, *, pool_id: str, now: float) -> str | None:
+    """Make a tombstone; returns its name, None when it is gone. FailedPrecondition in use."""
     row = transaction.session.get(tables.Pool, pool_id)
     if row is None or row.deleted_at is not None:
-        return False
+        return None
     held = attachments.names_of_pool(transaction, pool_id=pool_id)
     if held:
         text = f"pool {row.name} has attachments ({', '.join(held)}); release them first"
         raise FailedPrecondition(text, reason="POOL_IN_USE")
-    transaction.sql("UPDATE pool SET deleted_at = ? WHERE id = ?", (now, pool_id))
-    return True
+    row.deleted_at = now
+    transaction.session.add(row)
+    return row.name
 
 
 _EMPTY_TOMBSTONES = """
