@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from clonepool.domain.model import ChapAccount, Connection
 from clonepool.domain.states import PortionRole
+from clonepool.errors import ClonepoolError
+
+_FAILURES_NAMED: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,17 +131,42 @@ class Fabric(ABC):
         """The targets of ours (by prefix) that exist now."""
 
     def reconcile(self, desired: Iterable[DesiredExport]) -> None:
-        """Make the fabric equal ``desired``: strays go first, then exports, grants last."""
+        """Make the fabric equal ``desired``: strays go first, then exports, grants last.
+
+        ``desired`` is read after what exists was listed, so that rows read lazily include every
+        export made meanwhile. One target's failure stops no other: all are reported at the end,
+        by the kind of the first.
+        """
+        existing = self.list()
         wanted = {export.spec.target: export for export in desired}
-        for stray in self.list() - wanted.keys():
-            self.unexport(stray)
-        for export in wanted.values():
-            self.export(export.spec)
+        failures: dict[str, ClonepoolError] = {}
+        for stray in existing - wanted.keys():
+            _attempt(failures, stray, partial(self.unexport, stray))
+        for target, export in wanted.items():
+            _attempt(failures, target, partial(self.export, export.spec))
+        for target, export in wanted.items():
+            if target in failures:
+                continue
             if export.access is None:
-                self.revoke(export.spec.target)
-        for export in wanted.values():
-            if export.access is not None:
-                self.grant(export.spec, export.access)
+                _attempt(failures, target, partial(self.revoke, target))
+            else:
+                _attempt(failures, target, partial(self.grant, export.spec, export.access))
+        if failures:
+            raise _together(failures)
 
     def close(self) -> None:  # noqa: B027 - most fabrics hold nothing open
         """Let go of local resources; exports and sessions stay."""
+
+
+def _attempt(failures: dict[str, ClonepoolError], target: str, verb: Callable[[], object]) -> None:
+    try:
+        verb()
+    except ClonepoolError as error:
+        failures[target] = error
+
+
+def _together(failures: Mapping[str, ClonepoolError]) -> ClonepoolError:
+    first = next(iter(failures.values()))
+    named = [f"{target}: {error}" for target, error in list(failures.items())[:_FAILURES_NAMED]]
+    message = f"{len(failures)} export(s) could not be reconciled: {'; '.join(named)}"
+    return type(first)(message, reason=first.reason, retry_after_s=first.retry_after_s)
