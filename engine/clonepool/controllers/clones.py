@@ -27,17 +27,24 @@ class CloneVolume:
         self._context = context
         self._exports = exports
 
+    def begin(self, transaction: Transaction, operation: Operation) -> None:
+        """Move the volume on to cloning; one that is elsewhere is left alone."""
+        transaction.sql(
+            "UPDATE volume SET state = 'cloning', changed_at = ? "
+            "WHERE id = ? AND state = 'planned'",
+            (self._context.now(), operation.key),
+        )
+
     def run(self, operation: Operation, control: Control) -> Finish:
         """Make the volume ready; a volume whose pool is going is deleted instead."""
         with self._context.state.read() as session:
             volume = volumes.find(session, volume_id=operation.key)
-            if volume is None or volume.state not in {VolumeState.PLANNED, VolumeState.CLONING}:
+            if volume is None or volume.state is not VolumeState.CLONING:
                 return _nothing
             pool, live = pools.get_any(session, pool_id=volume.pool_id)
             version = images.get_version(session, version_id=volume.image_version_id)
         if not live:
             return self._given_up(volume)
-        volume = self._begin(volume)
         kind, used_bytes = self._clone(volume, version.writable, pool, control)
         fabric = self._context.drivers.fabric(volume.fabric)
         fabric.export(self._exports.of_volume(volume, version.read_only))
@@ -47,17 +54,6 @@ class CloneVolume:
         return lambda transaction: volumes.delete_later(
             transaction, volume=volume, now=self._context.now()
         )
-
-    def _begin(self, volume: Volume) -> Volume:
-        if volume.state is VolumeState.CLONING:
-            return volume
-        self._context.state.write(
-            lambda transaction: volumes.move(
-                transaction, volume=volume, to=VolumeState.CLONING, now=self._context.now()
-            )
-        )
-        with self._context.state.read() as session:
-            return volumes.get(session, volume_id=volume.id)
 
     def _clone(
         self, volume: Volume, image: ImagePortion | None, pool: ReplicaPool, control: Control
@@ -122,6 +118,9 @@ class DeleteVolume:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+
+    def begin(self, transaction: Transaction, operation: Operation) -> None:
+        """The state was written with the operation."""
 
     def run(self, operation: Operation, control: Control) -> Finish:  # noqa: ARG002 - Work's shape
         """Delete the volume; absent parts are fine."""

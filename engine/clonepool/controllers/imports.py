@@ -23,6 +23,9 @@ class ImportImage:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    def begin(self, transaction: Transaction, operation: Operation) -> None:
+        """The state was written with the operation."""
+
     def run(self, operation: Operation, control: Control) -> Finish:
         """Import; returns the change that makes the version serve."""
         with self._context.state.read() as session:
@@ -92,6 +95,9 @@ class DeleteVersion:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+
+    def begin(self, transaction: Transaction, operation: Operation) -> None:
+        """The state was written with the operation."""
 
     def run(self, operation: Operation, control: Control) -> Finish:  # noqa: ARG002 - Work's shape
         """Delete both portions."""

@@ -20,6 +20,9 @@ class ScrubVolume:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    def begin(self, transaction: Transaction, operation: Operation) -> None:
+        """The state was written with the operation."""
+
     def run(self, operation: Operation, control: Control) -> Finish:
         """Erase; the record and the next state are written together."""
         started_at = self._context.now()

@@ -12,7 +12,7 @@ from typing import Protocol
 from clonepool.controllers.context import Context
 from clonepool.domain.model import Operation
 from clonepool.domain.states import OperationState
-from clonepool.errors import Aborted, Cancelled, ClonepoolError, FailedPrecondition, Internal
+from clonepool.errors import Aborted, Cancelled, ClonepoolError, Internal
 from clonepool.store import operations
 from clonepool.store.writer import Transaction
 
@@ -55,6 +55,9 @@ class Control:
 
 class Work(Protocol):
     """One kind of operation."""
+
+    def begin(self, transaction: Transaction, operation: Operation) -> None:
+        """Write the intent, in the transaction that claims the operation."""
 
     def run(self, operation: Operation, control: Control) -> Finish:
         """Do it; repeatable from any point. Returns what to write with the end."""
@@ -117,21 +120,29 @@ class Worker:
             free = self._slots - len(self._running)
         if free <= 0 or not self._is_due():
             return 0
-        state = self._context.state
-        taken = state.write(
-            lambda transaction: operations.claim_due(
-                transaction,
-                node=state.node,
-                owner=self._owner,
-                now=self._context.now(),
-                limit=free,
-            )
+        taken = self._context.state.write(
+            lambda transaction: self._claim_in(transaction, limit=free)
         )
         for operation in taken:
-            with self._lock:
-                self._running[operation.id] = operation
+            self._note_running(operation)
             self._executor.submit(self._run, operation)
         return len(taken)
+
+    def _claim_in(self, transaction: Transaction, *, limit: int) -> list[Operation]:
+        taken = operations.claim_due(
+            transaction,
+            node=self._context.state.node,
+            owner=self._owner,
+            now=self._context.now(),
+            limit=limit,
+        )
+        for operation in taken:
+            self._kinds[operation.kind].begin(transaction, operation)
+        return taken
+
+    def _note_running(self, operation: Operation) -> None:
+        with self._lock:
+            self._running[operation.id] = operation
 
     def _is_due(self) -> bool:
         due_at = self._next_due_at()
@@ -153,32 +164,58 @@ class Worker:
     def _renew(self) -> None:
         with self._lock:
             running = list(self._running)
-        self._context.state.write(
-            lambda transaction: operations.renew(
-                transaction, operation_ids=running, owner=self._owner, now=self._context.now()
-            )
-        )
+
+        def change(transaction: Transaction) -> None:
+            now = self._context.now()
+            operations.renew(transaction, operation_ids=running, owner=self._owner, now=now)
+            operations.requeue_expired(transaction, node=self._context.state.node, now=now)
+
+        self._context.state.write(change)
 
     def _run(self, operation: Operation) -> None:
+        """Run an operation, and then what is due next: its claim shares the end's commit."""
+        following: Operation | None = operation
+        while following is not None:
+            operation = following
+            following = None
+            try:
+                following = self._run_one(operation)
+            except ClonepoolError as error:
+                # the row is as it was: its lease runs out and it is queued again
+                log.warning("%s of %s: %s", operation.kind, operation.subject, error)
+            finally:
+                with self._lock:
+                    self._running.pop(operation.id, None)
+                if following is not None:
+                    self._note_running(following)
+                self._context.signals.changed()
+
+    def _run_one(self, operation: Operation) -> Operation | None:
         work = self._kinds[operation.kind]
         try:
             finish = work.run(operation, Control(self._context, operation, self._stopping))
-            self._end(operation, finish)
-        except Aborted as error:
-            log.warning("%s of %s: %s", operation.kind, operation.subject, error)
+            return self._end(operation, finish)
+        except Aborted:
+            raise
         except Cancelled as error:
-            self._cancelled(work, operation, error)
+            return self._cancelled(work, operation, error)
         except ClonepoolError as error:
-            self._fail(work, operation, error)
+            return self._fail(work, operation, error)
         except Exception as error:
             log.exception("%s of %s failed", operation.kind, operation.subject)
-            self._fail(work, operation, Internal(f"{type(error).__name__}: {error}"))
-        finally:
-            with self._lock:
-                self._running.pop(operation.id, None)
-            self._context.signals.changed()
+            return self._fail(work, operation, Internal(f"{type(error).__name__}: {error}"))
 
-    def _end(self, operation: Operation, finish: Finish) -> None:
+    def _write_and_claim(self, change: Finish) -> Operation | None:
+        def both(transaction: Transaction) -> Operation | None:
+            change(transaction)
+            if self._stopping.is_set():
+                return None
+            taken = self._claim_in(transaction, limit=1)
+            return taken[0] if taken else None
+
+        return self._context.state.write(both)
+
+    def _end(self, operation: Operation, finish: Finish) -> Operation | None:
         def change(transaction: Transaction) -> None:
             finish(transaction)
             operations.end(
@@ -188,14 +225,13 @@ class Worker:
                 now=self._context.now(),
             )
 
-        self._context.state.write(change)
+        return self._write_and_claim(change)
 
-    def _cancelled(self, work: Work, operation: Operation, error: Cancelled) -> None:
-        if self._stopping.is_set():
-            self._put_back(operation, run_after=0.0, error="")
-            return
-
+    def _cancelled(self, work: Work, operation: Operation, error: Cancelled) -> Operation | None:
         def change(transaction: Transaction) -> None:
+            if self._stopping.is_set():
+                operations.put_back(transaction, operation=operation, run_after=0.0, error="")
+                return
             work.failed(transaction, operation, error)
             operations.end(
                 transaction,
@@ -205,9 +241,9 @@ class Worker:
                 error=str(error),
             )
 
-        self._context.state.write(change)
+        return self._write_and_claim(change)
 
-    def _fail(self, work: Work, operation: Operation, error: ClonepoolError) -> None:
+    def _fail(self, work: Work, operation: Operation, error: ClonepoolError) -> Operation | None:
         log.warning("%s of %s: %s", operation.kind, operation.subject, error)
 
         def change(transaction: Transaction) -> None:
@@ -225,14 +261,4 @@ class Worker:
                 error=str(error),
             )
 
-        try:
-            self._context.state.write(change)
-        except (Aborted, FailedPrecondition) as lost:
-            log.warning("%s of %s: %s", operation.kind, operation.subject, lost)
-
-    def _put_back(self, operation: Operation, *, run_after: float, error: str) -> None:
-        self._context.state.write(
-            lambda transaction: operations.put_back(
-                transaction, operation=operation, run_after=run_after, error=error
-            )
-        )
+        return self._write_and_claim(change)

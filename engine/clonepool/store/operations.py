@@ -96,6 +96,15 @@ def renew(
         )
 
 
+def requeue_expired(transaction: Transaction, *, node: str, now: float) -> int:
+    """Put back what nobody renews any more: its worker could not even report."""
+    return transaction.sql(
+        "UPDATE operation SET state = 'queued' "
+        "WHERE state = 'running' AND node = ? AND lease_until < ?",
+        (node, now),
+    ).rowcount
+
+
 def end(
     transaction: Transaction,
     *,
