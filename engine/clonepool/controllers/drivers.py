@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 from clonepool.backends.base import StorageBackend
@@ -76,8 +75,7 @@ class Drivers:
         return create_backend(replace(settings, options=options), default_directory=folder)
 
     def _open_fabric(self, settings: DriverSettings) -> Fabric:
-        folder: Path = self._settings.state_dir / "fabrics" / settings.name
-        return create_fabric(settings, state_dir=folder)
+        return create_fabric(settings, state_dir=self._settings.state_dir)
 
     def reserve_bytes(self, name: str) -> int:
         """Free space of a storage that clones must leave alone."""
