@@ -28,5 +28,5 @@ def serial(*, object_id: str, generation: int) -> str:
 
 
 def wwn(*, serial_number: str) -> str:
-    """A locally assigned NAA name (type 3, 64 bits) of a serial, 16 hexadecimal digits."""
-    return "3" + hashlib.sha256(serial_number.encode()).hexdigest()[:15]
+    """The world-wide name of a serial: ``naa.6`` (IEEE registered extended) and 31 hex digits."""
+    return "naa.6" + hashlib.sha256(serial_number.encode()).hexdigest()[:31]
