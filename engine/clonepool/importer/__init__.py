@@ -1,0 +1,1 @@
+"""From a source to an image portion: fetched, checked, converted, grown, configured, digested."""
