@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import string
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
-from clonepool.domain.content import attachment_document, digest
+from clonepool.domain.content import attachment_document, canonical, digest
 from clonepool.domain.model import Attachment, AttachmentSpec, Connection, PageRequest, Ref
 from clonepool.domain.states import AttachmentState, ChapMode, VolumeState
 from clonepool.errors import (
@@ -24,9 +23,8 @@ from clonepool.store import allocation, attachment_changes, attachments, events,
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
 
-# 12 to 16 characters are what every initiator accepts
-_SECRET_CHARS = 16
-_SECRET_ALPHABET = string.ascii_letters + string.digits
+# 16 characters in base64: 12 to 16 are what every initiator accepts
+_SECRET_BYTES = 12
 _LOCKS = 256
 
 
@@ -43,10 +41,12 @@ class Attachments:
     def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
         """Allocate, or take a place in the queue; repeat to poll. The answer has the secret."""
         attachment_id = allocation.new_id()
+        document = attachment_document(spec)
         request = allocation.ClaimRequest(
             spec=spec,
             token=token,
-            digest=digest([attachment_document(spec), spec.chap.secret]),
+            digest=digest([document, spec.chap.secret]),
+            document=canonical(document),
             attachment_id=attachment_id,
             chap_secret=self._sealed_secret(spec, attachment_id),
             now=self._context.now(),
@@ -72,7 +72,7 @@ class Attachments:
         connection = self._grant(held)
         if held.volume_state == VolumeState.ATTACHING:
             # not waited for: the claim is durable, and after a crash it is granted again
-            self._context.state.submit(
+            self._context.state.defer(
                 lambda transaction: release.mark_allocated(
                     transaction, held=held, now=self._context.now()
                 )
@@ -95,7 +95,7 @@ class Attachments:
             return ""
         secret = spec.chap.secret
         if spec.chap.mode is ChapMode.GENERATED:
-            secret = "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(_SECRET_CHARS))
+            secret = secrets.token_urlsafe(_SECRET_BYTES)
         return self._context.state.secrets.seal(secret, context=f"attachment/{attachment_id}")
 
     def _needs_initiator(self, fabric: str) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clonepool.domain.content import attachment_document, canonical
 from clonepool.domain.model import AttachmentSpec, SystemUser
 from clonepool.domain.states import ChapMode, SystemUserKind
 from clonepool.errors import (
@@ -70,6 +69,7 @@ class ClaimRequest:
     spec: AttachmentSpec
     token: str
     digest: str
+    document: str  # the declaration as it is kept
     attachment_id: str  # used when the attachment is new
     chap_secret: str  # sealed, for the same case
     now: float
@@ -202,7 +202,7 @@ def _new_values(
         "volume": None,
         "generation": 0,
         "number": 0,
-        "spec": canonical(attachment_document(spec)),
+        "spec": request.document,
         "chap_mode": spec.chap.mode.value,
         "chap_username": spec.chap.username,
         "chap_secret": request.chap_secret,

@@ -48,6 +48,10 @@ class State:
         """Run a change without waiting for it."""
         return self._writer.submit(change)
 
+    def defer(self, change: Change[Result]) -> Future[Result]:
+        """Run a change with the next commit, whoever asks for that. See Writer.defer."""
+        return self._writer.defer(change)
+
     def close(self) -> None:
         """Finish pending changes and close."""
         self._writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -19,6 +20,8 @@ from clonepool.store.database import Database
 Result = TypeVar("Result")
 # one commit carries at most so many changes: bounds the wait of the first of them
 _MAX_GROUP = 64
+# a deferred change waits at most so long for a commit to share
+_DEFER_S = 0.05
 _DATABASE_ERRORS = (sqlite3.Error, OperationalError, IntegrityError)
 
 
@@ -80,6 +83,7 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._deferred: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
@@ -100,6 +104,14 @@ class Writer:
         self._queue.put(job)
         return job.future
 
+    def defer(self, change: Change[Result]) -> Future[Result]:
+        """The same for what nobody waits for: it shares the next commit rather than ask for one."""
+        if self._closed:
+            raise Unavailable("the engine is shutting down; try again", retry_after_s=1)
+        job = _Job(change)
+        self._deferred.put(job)
+        return job.future
+
     def close(self) -> None:
         """Finish what was submitted and end the thread."""
         self._closed = True
@@ -116,16 +128,21 @@ class Writer:
                     return
 
     def _next_group(self) -> tuple[list[_Job[Any]], bool]:
+        """Deferred jobs first: they are older than what they share the commit with."""
+        urgent, last = self._urgent()
+        return [*_drained(self._deferred), *urgent], last
+
+    def _urgent(self) -> tuple[list[_Job[Any]], bool]:
         jobs: list[_Job[Any]] = []
-        job = self._queue.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == _MAX_GROUP:
-                return jobs, False
-            try:
+        try:
+            job = self._queue.get(timeout=_DEFER_S)
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == _MAX_GROUP:
+                    return jobs, False
                 job = self._queue.get_nowait()
-            except queue.Empty:
-                return jobs, False
+        except queue.Empty:
+            return jobs, False
         return jobs, True
 
     def _run_group(self, connection: Connection, jobs: list[_Job[Any]]) -> None:
@@ -147,6 +164,14 @@ class Writer:
             connection.rollback()
         for job in jobs:
             job.outcome()
+
+
+def _drained(jobs: queue.SimpleQueue[_Job[Any]]) -> list[_Job[Any]]:
+    drained: list[_Job[Any]] = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            drained.append(jobs.get_nowait())
+    return drained
 
 
 def _run_job(connection: Connection, raw: sqlite3.Connection, job: _Job[Any]) -> None:
