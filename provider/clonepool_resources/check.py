@@ -150,8 +150,9 @@ class _Walk:
             self._fail(path, f"{value} is less than {field.minimum}")
         if isinstance(value, int) and value > _INT32_MAX:
             self._fail(path, f"{value} is more than {_INT32_MAX}")
-        text = isinstance(value, str) and field.pattern
-        if text and not re.fullmatch(field.pattern, value, re.DOTALL):
+        if not isinstance(value, str) or not field.pattern:
+            return
+        if not value.isprintable() or not re.fullmatch(field.pattern, value):
             shown = "the value" if field.secret else _say(value)
             self._fail(path, f"{shown} is not {field.pattern_hint}")
 

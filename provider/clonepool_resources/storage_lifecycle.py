@@ -52,7 +52,7 @@ class ImageLifecycle(Lifecycle):
 
     def _import(self, begun: pb.MasterImage, inputs: Inputs) -> pb.MasterImage:
         def progress(image: pb.MasterImage) -> str:
-            return f"{self._title(inputs)}: {_import_progress(image.latest)}"
+            return f"{self._title(inputs)}: importing {_imported(image.latest)}"
 
         return self._waiting.watch(
             begun,
@@ -69,7 +69,7 @@ class ImageLifecycle(Lifecycle):
         if version.state == "importing":
             return DeadlineExceeded(
                 f"{title} is still importing after {format_duration(self._timeout_s)} "
-                f"({_import_progress(version)}); the import goes on, so run it again"
+                f"({_imported(version)}); the import goes on, so run it again"
             )
         return FailedPrecondition(
             f"{title}: the import of version {version.number} {version.state}: "
@@ -147,8 +147,7 @@ def _in_stock(pool: pb.ReplicaPool) -> int:
     return pool.counts.ready + pool.counts.attaching + pool.counts.allocated
 
 
-def _import_progress(version: pb.ImageVersion) -> str:
+def _imported(version: pb.ImageVersion) -> str:
     done = format_size(version.progress_bytes)
-    if not version.total_bytes:
-        return f"importing, {done} so far" if version.progress_bytes else "importing"
-    return f"importing {done} of {format_size(version.total_bytes)}"
+    total = version.total_bytes
+    return f"{done} of {format_size(total)}" if total else f"{done} so far"

@@ -3,8 +3,6 @@
 They are the declaration's object types, spelled for type checkers; a test holds the two together.
 """
 
-from __future__ import annotations
-
 from typing import Literal, NotRequired, Required, TypeAlias, TypedDict
 
 import pulumi
