@@ -179,7 +179,7 @@ def put(source: Path, *, name: str) -> None:
 
 def build(command: GoCommand, *, scratch: Path) -> None:
     """Build one command from its pinned modules; the stamp is written last."""
-    say(f"building {command.name} from Go modules (once; the first takes about four minutes)")
+    say(f"building {command.name} from Go modules, once; from an empty cache it takes minutes")
     # the SDK checks this version against its own minimum; unset, it refuses to start
     flag = f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{VERSION}"
     argv = ["go", "build", "-mod=readonly", "-tags", "osusergo,grpcnotrace"]
