@@ -20,6 +20,7 @@ _STAT: Final = re.compile(
     r"User: +(?P<uid>\d+) +Group: +(?P<gid>\d+).*?Size: (?P<size>\d+)",
     re.DOTALL,
 )
+_FAST_LINK: Final = re.compile(r'^Fast link dest: "(?P<target>.*)"$', re.MULTILINE)
 _NOT_FOUND: Final = "File not found by ext2_lookup"
 _NO_SPACE: Final = ("No free space", "Could not allocate", "No space left")
 # e2fsck: 0 is clean, 1 is mended
@@ -35,6 +36,7 @@ class Inode:
     uid: int
     gid: int
     size_bytes: int
+    link_target: str = ""
 
 
 class ExtImage:
@@ -62,7 +64,8 @@ class ExtImage:
         complaints = _complaints(output.stderr)
         if any(_NOT_FOUND in line for line in complaints):
             return None
-        found = _STAT.search(output.stdout.decode(errors="replace"))
+        text = output.stdout.decode(errors="surrogateescape")
+        found = _STAT.search(text)
         if complaints or found is None:
             raise DataLoss(f"{path} can't be looked at in the image: {'; '.join(complaints)}")
         return Inode(
@@ -71,7 +74,15 @@ class ExtImage:
             uid=int(found["uid"]),
             gid=int(found["gid"]),
             size_bytes=int(found["size"]),
+            link_target=self._link_target(path, text) if found["type"] == "symlink" else "",
         )
+
+    def _link_target(self, path: str, stat_text: str) -> str:
+        short = _FAST_LINK.search(stat_text)
+        if short:
+            return short["target"]
+        output = self._debugfs("-R", f"cat {quoted(path)}")
+        return output.stdout.decode(errors="surrogateescape")
 
     def read(self, path: str) -> bytes:
         """The bytes of a regular file."""

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from clonepool.domain.model import Preconfigure
-from clonepool.errors import DataLoss, FailedPrecondition, InvalidArgument
+from clonepool.errors import DataLoss, InvalidArgument
 from clonepool.importer.debugfs import ExtImage, quoted
+from clonepool.importer.ext_path import in_the_way, resolve_folder
 from clonepool.importer.file_system import find_ext
 from clonepool.importer.limits import ImportLimits
 from clonepool.importer.local_source import open_local
@@ -100,33 +101,28 @@ def _content(file: Preconfigure, *, import_roots: Sequence[Path], limits: Import
 
 
 def _write(inside: ExtImage, file: Preconfigure, *, content: bytes, scratch: Path) -> None:
+    folder, missing = resolve_folder(inside, str(PurePosixPath(file.path).parent))
+    target = str(PurePosixPath(folder, *missing, PurePosixPath(file.path).name))
     with tempfile.NamedTemporaryFile(dir=scratch) as staged:
         staged.write(content)
         staged.flush()
-        target = quoted(file.path)
         inside.execute(
             [
-                *_parent_requests(inside, file.path),
-                *_removal_requests(inside, file.path),
-                f"write {quoted(staged.name)} {target}",
+                *_folder_requests(folder, missing),
+                *([] if missing else _removal_requests(inside, target)),
+                f"write {quoted(staged.name)} {quoted(target)}",
                 *_ownership_requests(target, _REGULAR_FILE | file.mode),
             ]
         )
-    _verify(inside, file, content=content)
+    _verify(inside, target, mode=file.mode, content=content)
 
 
-def _parent_requests(inside: ExtImage, path: str) -> list[str]:
+def _folder_requests(folder: str, missing: Sequence[str]) -> list[str]:
     requests: list[str] = []
-    for parent in reversed(PurePosixPath(path).parents[:-1]):
-        # with a final "/." a symbolic link to a directory is followed
-        found = None if requests else inside.find(f"{parent}/.")
-        if found is None:
-            if not requests and inside.find(str(parent)) is not None:
-                raise _in_the_way(str(parent), "no directory")
-            target = quoted(str(parent))
-            requests += [f"mkdir {target}", *_ownership_requests(target, _DIRECTORY | _PARENT_MODE)]
-        elif found.kind != "directory":
-            raise _in_the_way(str(parent), "no directory")
+    for name in missing:
+        folder = str(PurePosixPath(folder, name))
+        requests.append(f"mkdir {quoted(folder)}")
+        requests += _ownership_requests(folder, _DIRECTORY | _PARENT_MODE)
     return requests
 
 
@@ -135,31 +131,24 @@ def _removal_requests(inside: ExtImage, path: str) -> list[str]:
     if found is None:
         return []
     if found.kind == "directory":
-        raise _in_the_way(path, "a directory")
+        raise in_the_way(path, "a directory")
     return [f"rm {quoted(path)}"]
 
 
-def _ownership_requests(target: str, mode: int) -> list[str]:
+def _ownership_requests(path: str, mode: int) -> list[str]:
     return [
-        f"set_inode_field {target} mode 0{mode:o}",
-        f"set_inode_field {target} uid 0",
-        f"set_inode_field {target} gid 0",
+        f"set_inode_field {quoted(path)} mode 0{mode:o}",
+        f"set_inode_field {quoted(path)} uid 0",
+        f"set_inode_field {quoted(path)} gid 0",
     ]
 
 
-def _verify(inside: ExtImage, file: Preconfigure, *, content: bytes) -> None:
-    found = inside.find(file.path)
-    read_back = inside.read(file.path) if found else b""
+def _verify(inside: ExtImage, path: str, *, mode: int, content: bytes) -> None:
+    found = inside.find(path)
+    read_back = inside.read(path) if found else b""
     meta = (found.kind, found.mode, found.uid, found.gid) if found else None
-    if meta != ("regular", file.mode, 0, 0) or read_back != content:
+    if meta != ("regular", mode, 0, 0) or read_back != content:
         raise DataLoss(
-            f"{file.path} was written into the image but reads back differently",
+            f"{path} was written into the image but reads back differently",
             reason="PRECONFIGURE_MISMATCH",
         )
-
-
-def _in_the_way(path: str, what: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        f"{path} in the image is {what}, so the file can't be written; choose another path",
-        reason="PATH_IN_THE_WAY",
-    )

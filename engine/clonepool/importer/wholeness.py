@@ -1,4 +1,4 @@
-"""Whether an image file is all there: qemu-img converts one that was cut short, and fills with 0."""
+"""Whether an image file is all there: one cut short converts too, with zeros at its end."""
 
 from __future__ import annotations
 
