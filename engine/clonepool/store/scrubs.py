@@ -54,17 +54,11 @@ def start(
     The first ``recycle`` of them, those released longest ago, are to be reused.
     """
     run_id = str(uuid.uuid4())
-    taken: dict[AfterScrub, list[str]] = {}
-    for after, limit in ((AfterScrub.RECYCLE, recycle), (AfterScrub.DESTROY, _ALL)):
-        values = {
-            "run": run_id,
-            "pool": pool.id,
-            "after": after.value,
-            "limit": limit,
-            "now": now,
-        }
-        taken[after] = [row[0] for row in transaction.sql(_TAKE, values)]
-    volume_ids = [*taken[AfterScrub.RECYCLE], *taken[AfterScrub.DESTROY]]
+    limits = {AfterScrub.RECYCLE: recycle, AfterScrub.DESTROY: _ALL}
+    volume_ids = []
+    for after, limit in limits.items():
+        values = {"run": run_id, "pool": pool.id, "after": after.value, "limit": limit, "now": now}
+        volume_ids += [row[0] for row in transaction.sql(_TAKE, values)]
     if not volume_ids:
         return None
     transaction.session.add(
@@ -80,15 +74,16 @@ def start(
         )
     )
     for volume_id in volume_ids:
-        operations.add(
-            transaction,
-            kind="scrub_volume",
-            subject=f"volume/{volume_id}",
-            key=volume_id,
-            node=node,
-            now=now,
-        )
+        ask(transaction, volume_id=volume_id, node=node, now=now)
     return run_id
+
+
+def ask(transaction: Transaction, *, volume_id: str, node: str, now: float) -> None:
+    """Ask for the scrub of one volume."""
+    subject = f"volume/{volume_id}"
+    operations.add(
+        transaction, kind="scrub_volume", subject=subject, key=volume_id, node=node, now=now
+    )
 
 
 def record(
