@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -92,8 +93,8 @@ class ExtImage:
 
     def execute(self, requests: Sequence[str]) -> None:
         """Run debugfs requests that write. Raises at the first complaint of any of them."""
-        with tempfile.NamedTemporaryFile("w", dir=self._scratch, encoding="utf-8") as script:
-            script.write("\n".join(requests) + "\n")
+        with tempfile.NamedTemporaryFile(dir=self._scratch) as script:
+            script.write(os.fsencode("\n".join(requests) + "\n"))
             script.flush()
             complaints = _complaints(self._debugfs("-w", "-f", script.name).stderr)
         text = "; ".join(complaints)
