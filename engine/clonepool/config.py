@@ -1,4 +1,4 @@
-"""Settings of the engine, from a TOML file, ``CLONEPOOL_*`` and flags, in rising order."""
+"""Settings of the engine; ``clonepool.cli.settings`` reads them from files, variables and flags."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Settings:
     ``listen`` is ``unix:///path`` or ``tcp://host:port`` (TLS and a token or client CA needed).
     ``import_roots`` empty: a local caller may import whatever the engine's user can read; over
     TCP nothing may be imported from paths. ``workers`` is how many clones, scrubs and imports run
-    at once.
+    at once. ``log_level`` is debug, info, warning or error; ``log_format`` plain or json.
     """
 
     state_dir: Path
@@ -45,3 +45,4 @@ class Settings:
     token: str = field(default="", repr=False)
     workers: int = 4
     log_level: str = "info"
+    log_format: str = "plain"

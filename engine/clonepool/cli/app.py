@@ -1,0 +1,141 @@
+"""The tree of commands. Each is named by its path, so only the one that runs is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Final
+
+from cyclopts import App, CycloptsError, Parameter
+
+from clonepool import __version__
+from clonepool.cli import OK
+from clonepool.errors import InvalidArgument
+
+_HELP: Final = "Server storage in milliseconds: pre-cloned volumes from a pool, attached on demand."
+_EPILOGUE: Final = (
+    "Every command takes --endpoint unix:///path or tcp://host:port (or CLONEPOOL_ENDPOINT). "
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no engine answers."
+)
+_HELP_FLAGS: Final = frozenset({"--help", "-h"})
+_TOP: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "serve": "clonepool.cli.serve:serve",
+        "doctor": "clonepool.cli.doctor:doctor",
+        "status": "clonepool.cli.status:status",
+        "attach": "clonepool.cli.attach:attach",
+        "release": "clonepool.cli.attach:release",
+        "events": "clonepool.cli.events:events",
+    }
+)
+_GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
+    {
+        "image": (
+            "Master images: golden images that replicas are cloned from.",
+            {
+                "list": "clonepool.cli.images:list_images",
+                "show": "clonepool.cli.images:show_image",
+                "create": "clonepool.cli.images:create_image",
+                "delete": "clonepool.cli.images:delete_image",
+            },
+        ),
+        "pool": (
+            "Replica pools: clones made ahead of time.",
+            {
+                "list": "clonepool.cli.pools:list_pools",
+                "show": "clonepool.cli.pools:show_pool",
+                "create": "clonepool.cli.pools:create_pool",
+                "delete": "clonepool.cli.pools:delete_pool",
+                "reset": "clonepool.cli.pools:reset_pool",
+                "watch": "clonepool.cli.pool_watch:watch_pool",
+            },
+        ),
+        "server": (
+            "The inventory of servers.",
+            {
+                "list": "clonepool.cli.servers:list_servers",
+                "show": "clonepool.cli.servers:show_server",
+                "create": "clonepool.cli.servers:create_server",
+                "delete": "clonepool.cli.servers:delete_server",
+            },
+        ),
+        "attachment": (
+            "Attachments: a server's storage, allocated to a system user.",
+            {
+                "list": "clonepool.cli.attachments:list_attachments",
+                "show": "clonepool.cli.attachments:show_attachment",
+            },
+        ),
+        "volume": (
+            "Volumes: replicas and what became of them.",
+            {
+                "list": "clonepool.cli.volumes:list_volumes",
+                "show": "clonepool.cli.volumes:show_volume",
+            },
+        ),
+        "scrub": (
+            "Scrubbing: erasing released volumes.",
+            {
+                "run": "clonepool.cli.scrub:run_scrub",
+                "runs": "clonepool.cli.scrub:list_runs",
+                "records": "clonepool.cli.scrub:list_records",
+            },
+        ),
+        "operation": (
+            "Background work of the engine.",
+            {
+                "list": "clonepool.cli.operations:list_operations",
+                "show": "clonepool.cli.operations:show_operation",
+                "cancel": "clonepool.cli.operations:cancel_operation",
+            },
+        ),
+    }
+)
+
+
+def build(*, whole: bool = False) -> App:
+    """The tree of commands, none of them imported yet; ``whole`` imports all, for their help."""
+    app = App(
+        name="clonepool",
+        help=_HELP,
+        help_epilogue=_EPILOGUE,
+        version=f"clonepool {__version__}",
+        default_parameter=Parameter(negative=(), show_default=False),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for name, path in _TOP.items():
+        app.command(_load(path) if whole else path, name=name)
+    for name, (text, commands) in _GROUPS.items():
+        group = App(name=name, help=text)
+        for command, path in commands.items():
+            group.command(_load(path) if whole else path, name=command)
+        app.command(group)
+    return app
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line. Raises InvalidArgument where it is wrong, and what the command does."""
+    helps = not arguments or bool(_HELP_FLAGS & set(arguments)) or arguments[-1] in _GROUPS
+    try:
+        code = build(whole=helps)(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise InvalidArgument(f"{error} See: {_help_command(arguments)}") from None
+    return code if isinstance(code, int) else OK
+
+
+def _load(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def _help_command(arguments: list[str]) -> str:
+    """The page that explains the command line that was meant, as far as it is known."""
+    known = []
+    if arguments and arguments[0] in {*_TOP, *_GROUPS}:
+        known.append(arguments[0])
+        if arguments[0] in _GROUPS and arguments[1:2] and arguments[1] in _GROUPS[arguments[0]][1]:
+            known.append(arguments[1])
+    return " ".join(["clonepool", *known, "--help"])

@@ -1,0 +1,127 @@
+"""`clonepool scrub`: erase released volumes now, and see what was erased."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clonepool.api.v1 import engine_pb2 as pb
+from clonepool.cli import output, words
+from clonepool.cli.documents import document, documents
+from clonepool.cli.session import connect, pages, wait_until
+from clonepool.errors import FailedPrecondition
+from clonepool.units import parse_duration
+
+
+def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bool = False) -> None:
+    """Scrub a pool's released volumes now, without waiting for the threshold.
+
+    Parameters
+    ----------
+    pool
+        The pool's name.
+    wait
+        Wait until the run has ended.
+    timeout
+        How long to wait.
+    json
+        Print one JSON document, ScrubRun; its id is "" when nothing was released.
+
+    """
+    timeout_s = parse_duration(timeout, field="--timeout")
+    with connect() as client:
+        run = client.call("StartScrub", pb.StartScrubRequest(pool=pool))
+        if run.id and wait:
+            run = wait_until(
+                lambda: client.call("GetScrubRun", pb.GetRequest(id=run.id)),
+                done=lambda found: found.state != "running",
+                timeout_s=timeout_s,
+                waiting_for=lambda found: f"scrub run {found.id} is still {_state(found)}",
+            )
+    if json:
+        output.print_json(document(run))
+    elif run.id:
+        print(f"scrub run {run.id} of {run.volumes} volumes: {_state(run)}")
+    else:
+        print(f"pool {pool} has no released volumes")
+    if run.state == "failed":
+        raise FailedPrecondition(
+            f"{run.faulty} volumes of pool {pool} could not be scrubbed; see "
+            f"clonepool volume list --pool {pool} --state faulty"
+        )
+
+
+def list_runs(*, pool: str = "", json: bool = False) -> None:
+    """List scrub runs, newest first.
+
+    Parameters
+    ----------
+    pool
+        Only those of this pool.
+    json
+        Print a JSON list of ScrubRun.
+
+    """
+    with connect() as client:
+        found = list(pages(client, "ListScrubRuns", "runs", pb.ListScrubRunsRequest(pool=pool)))
+    if json:
+        output.print_json(documents(found))
+        return
+    columns = ("run", "pool", "trigger", "method", "state", "volumes", "started", "finished")
+    rows = [
+        (
+            run.id,
+            run.pool,
+            run.trigger,
+            run.method,
+            _state(run),
+            str(run.volumes),
+            words.ago(run.started_at),
+            words.ago(run.finished_at),
+        )
+        for run in found
+    ]
+    output.print_table(columns, rows, empty="no scrub runs")
+
+
+def list_records(*, pool: str = "", volume: str = "", json: bool = False) -> None:
+    """List who had which volume, and when and how its bytes were erased; newest first.
+
+    Parameters
+    ----------
+    pool
+        Only those of this pool.
+    volume
+        Only those of this volume (its id).
+    json
+        Print a JSON list of ScrubRecord.
+
+    """
+    request = pb.ListScrubRecordsRequest(pool=pool, volume_id=volume)
+    with connect() as client:
+        found = list(pages(client, "ListScrubRecords", "records", request))
+    if json:
+        output.print_json(documents(found))
+        return
+    columns = ("volume", "generation", "system user", "server", "method", "then", "scrubbed")
+    rows = [
+        (
+            record.volume_id,
+            str(record.generation),
+            words.user(record.system_user),
+            record.server_name,
+            record.method,
+            record.then,
+            words.ago(record.finished_at),
+        )
+        for record in found
+    ]
+    output.print_table(columns, rows, empty="no scrub records")
+
+
+def _state(run: Any) -> str:
+    done = [
+        f"{getattr(run, what)} {what}"
+        for what in ("scrubbed", "recycled", "destroyed", "faulty")
+        if getattr(run, what)
+    ]
+    return f"{run.state} ({', '.join(done)})" if done else str(run.state)

@@ -1,0 +1,73 @@
+"""Values as people read and write them: times ago, sizes, system users, labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from clonepool.errors import InvalidArgument
+from clonepool.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from clonepool.api.v1 import engine_pb2 as pb
+
+
+def ago(timestamp: Any, *, now: float | None = None) -> str:
+    """``3m ago``; "" for a time that is absent."""
+    if not timestamp.seconds:
+        return ""
+    passed = (time.time() if now is None else now) - timestamp.seconds - timestamp.nanos / 1e9
+    return "now" if passed < 1 else f"{format_duration(int(passed))} ago"
+
+
+def size(size_bytes: int) -> str:
+    """``10 GiB``; "" for none."""
+    return format_size(size_bytes) if size_bytes else ""
+
+
+def user(value: pb.SystemUser) -> str:
+    """``customer/acme``; "" for none."""
+    if not value.name:
+        return ""
+    kind = type(value).DESCRIPTOR.fields_by_name["kind"].enum_type.values_by_number[value.kind].name
+    return f"{kind.removeprefix('SYSTEM_USER_KIND_').lower()}/{value.name}"
+
+
+def yes(value: bool) -> str:
+    """``yes`` or ``no``."""
+    return "yes" if value else "no"
+
+
+def parse_user(text: str, *, option: str = "--system-user") -> pb.SystemUser | None:
+    """``customer/acme`` or ``application/shop``; "" is None. Raises InvalidArgument."""
+    from clonepool.api.v1 import engine_pb2 as pb  # noqa: PLC0415 - the caller has it already
+
+    if not text:
+        return None
+    kind, slash, name = text.partition("/")
+    kinds = {
+        "customer": pb.SYSTEM_USER_KIND_CUSTOMER,
+        "application": pb.SYSTEM_USER_KIND_APPLICATION,
+    }
+    if kind not in kinds or not slash or not name:
+        raise InvalidArgument.field(
+            option, f"{text!r} is no system user; write customer/NAME or application/NAME"
+        )
+    return pb.SystemUser(name=name, kind=kinds[kind])
+
+
+def parse_labels(pairs: Iterable[str] | None, *, option: str = "--label") -> dict[str, str]:
+    """``key=value`` pairs as a mapping. Raises InvalidArgument."""
+    labels = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise InvalidArgument.field(option, f"{pair!r} is no label; write key=value")
+        labels[key] = value
+    return labels
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """``key=value`` pairs, sorted."""
+    return " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
