@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from clonepool import __version__
@@ -27,8 +28,8 @@ from clonepool.controllers.worker import Worker
 from clonepool.domain.model import EngineFacts
 from clonepool.errors import PermissionDenied
 from clonepool.host_lock import HostLock
-from clonepool.store import images, tables, volumes
 from clonepool.store.state import Clock, State
+from clonepool.store.totals import totals
 
 
 class Engine:
@@ -111,11 +112,7 @@ class Engine:
                 storages=self._drivers.storage_facts(),
                 fabrics=self._drivers.fabric_facts(),
                 import_roots=tuple(str(root) for root in self._settings.import_roots),
-                images=images.count(session, tables.Image),
-                pools=images.count(session, tables.Pool),
-                servers=volumes.count(session, tables.Server),
-                attachments=volumes.count(session, tables.Attachment),
-                volumes=volumes.count(session, tables.Volume),
+                **asdict(totals(session)),
             )
 
 

@@ -172,23 +172,12 @@ class Exports:
                 item.attachment.volume_id: item
                 for item in attachments.list_on_fabric(session, fabric=name)
             }
-            found = [
-                (volume, version.ro_object, version.ro_size_bytes, version.ro_digest)
-                for volume, version in volumes.list_on_fabric(
-                    session, fabric=name, states=_EXPORTED
-                )
-            ]
-        desired = []
-        for volume, ro_object, ro_size_bytes, ro_digest in found:
-            portion = None
-            if ro_object is not None:
-                portion = ImagePortion(
-                    object_name=ro_object, size_bytes=ro_size_bytes, digest=ro_digest
-                )
-            export = self._desired_export(volume, portion, held.get(volume.id))
-            if export is not None:
-                desired.append(export)
-        return desired
+            found = volumes.list_on_fabric(session, fabric=name, states=_EXPORTED)
+        exports = (
+            self._desired_export(volume, read_only, held.get(volume.id))
+            for volume, read_only in found
+        )
+        return [export for export in exports if export is not None]
 
     def _desired_export(
         self, volume: Volume, read_only: ImagePortion | None, held: Held | None

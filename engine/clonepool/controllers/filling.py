@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.controllers.scrub import Scrub
-from clonepool.domain.model import ReplicaPool
+from clonepool.domain.model import ImageVersion, ReplicaPool
 from clonepool.domain.policy import FillPlan, Stock, plan_fill
 from clonepool.domain.states import Severity, VolumeState
-from clonepool.store import events, pools, tables, volumes
+from clonepool.store import events, pools, volumes
 from clonepool.store.writer import Transaction
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """The version that a pool's new replicas are made of."""
-
-    id: str
-    storage: str
-    clone_bytes: int
 
 
 class Filling:
@@ -45,13 +36,8 @@ class Filling:
     def _plan(self, pool_id: str) -> None:
         with self._context.state.read() as session:
             pool, live = pools.get_any(session, pool_id=pool_id)
-            version = pools.wanted_version(session, pool_id=pool_id)
+            wanted = pools.wanted_version(session, pool_id=pool_id)
             making_stale = pools.making_stale(session, pool_id=pool_id)
-            wanted = (
-                _Wanted(id=version.id, storage=version.storage, clone_bytes=version.rw_size_bytes)
-                if version is not None and version.state == "ready"
-                else None
-            )
         if not live:
             self._clear_out(pool)
             return
@@ -64,16 +50,16 @@ class Filling:
         if pool.stopped_reason:
             plan = replace(plan, make=0)
         if plan.make or plan.retire_stale or plan.retire_surplus:
-            self._carry_out(pool_id, wanted, plan)
+            self._carry_out(pool, wanted, plan)
 
-    def _within_space(self, pool: ReplicaPool, wanted: _Wanted, plan: FillPlan) -> FillPlan:
-        if plan.make == 0 or wanted.clone_bytes == 0:
+    def _within_space(self, pool: ReplicaPool, wanted: ImageVersion, plan: FillPlan) -> FillPlan:
+        if plan.make == 0 or wanted.writable is None:
             return plan
         room = space.room_for(
             self._context,
             storage=wanted.storage,
             mode=pool.spec.clone_mode,
-            clone_bytes=wanted.clone_bytes,
+            clone_bytes=wanted.writable.size_bytes,
         )
         if plan.make <= room.clones:
             self._told_of_space.discard(pool.id)
@@ -111,26 +97,24 @@ class Filling:
             )
         )
 
-    def _carry_out(self, pool_id: str, wanted: _Wanted, plan: FillPlan) -> None:
+    def _carry_out(self, pool: ReplicaPool, wanted: ImageVersion, plan: FillPlan) -> None:
         def change(transaction: Transaction) -> None:
             now, node = self._context.now(), self._context.state.node
             for count, is_current in ((plan.retire_stale, False), (plan.retire_surplus, True)):
                 volumes.retire(
                     transaction,
-                    pool_id=pool_id,
+                    pool_id=pool.id,
                     version_id=wanted.id,
                     is_current=is_current,
                     count=count,
                     node=node,
                     now=now,
                 )
-            version = transaction.session.get(tables.ImageVersion, wanted.id)
-            # it may have begun to be deleted since it was read
-            if plan.make and version is not None and version.state == "ready":
+            if plan.make:
                 volumes.plan(
                     transaction,
-                    pool=transaction.session.get_one(tables.Pool, pool_id),
-                    version=version,
+                    pool=pool,
+                    version=wanted,
                     count=plan.make,
                     node=node,
                     now=now,

@@ -8,7 +8,7 @@ from clonepool.controllers.context import Context
 from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool, ScrubRecord, ScrubRun
 from clonepool.domain.policy import Stock, recycle_quota, scrub_due
 from clonepool.domain.states import Severity, VolumeState
-from clonepool.store import events, pools, scrubs, tables
+from clonepool.store import events, pools, scrubs
 from clonepool.store.writer import Transaction
 
 
@@ -47,7 +47,7 @@ class Scrub:
             counts = pools.counts(transaction.session, pool_id=pool.id)
             run_id = scrubs.start(
                 transaction,
-                pool=transaction.session.get_one(tables.Pool, pool.id),
+                pool=pool,
                 trigger=trigger,
                 recycle=self._quota(pool, counts, transaction) if recycle else 0,
                 node=self._context.state.node,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 
 from sqlalchemy import func, update
 from sqlmodel import Session, col, select
@@ -316,17 +315,3 @@ def forget_version(transaction: Transaction, *, version_id: str) -> None:
         "AND NOT EXISTS (SELECT 1 FROM pool WHERE image_id = ?1)",
         (image_id,),
     )
-
-
-def count(session: Session, table: type[tables.Image | tables.Pool]) -> int:
-    """How many live images or pools there are."""
-    query = select(func.count()).where(col(table.deleted_at).is_(None))
-    return session.exec(query.select_from(table)).one()
-
-
-def importing(session: Session) -> Sequence[str]:
-    """The ids of versions that are being imported."""
-    query = select(tables.ImageVersion.id).where(
-        tables.ImageVersion.state == VersionState.IMPORTING.value
-    )
-    return session.exec(query).all()

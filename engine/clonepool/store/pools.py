@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import PageRequest, PoolCounts, PoolSpec, Ref, ReplicaPool
+from clonepool.domain.model import ImageVersion, PageRequest, PoolCounts, PoolSpec, Ref, ReplicaPool
 from clonepool.domain.states import VolumeState
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
 from clonepool.store import attachments, images, rows, tables
@@ -197,19 +197,18 @@ def ids(session: Session) -> list[str]:
     return list(session.exec(select(tables.Pool.id)))
 
 
-def wanted_version(session: Session, *, pool_id: str) -> tables.ImageVersion | None:
+def wanted_version(session: Session, *, pool_id: str) -> ImageVersion | None:
     """The version that new replicas are made of; None while none is ready."""
     row = session.get_one(tables.Pool, pool_id)
-    if row.image_version:
-        query = select(tables.ImageVersion).where(
-            tables.ImageVersion.image_id == row.image_id,
-            tables.ImageVersion.number == row.image_version,
-        )
-        return session.exec(query).first()
-    image = session.get_one(tables.Image, row.image_id)
-    if image.current_version_id is None:
-        return None
-    return session.get(tables.ImageVersion, image.current_version_id)
+    by = tables.ImageVersion.number == row.image_version
+    if not row.image_version:
+        image = session.get_one(tables.Image, row.image_id)
+        by = tables.ImageVersion.id == image.current_version_id
+    query = select(tables.ImageVersion).where(
+        tables.ImageVersion.image_id == row.image_id, by, tables.ImageVersion.state == "ready"
+    )
+    found = session.exec(query).first()
+    return rows.version(found) if found else None
 
 
 def note_failure(transaction: Transaction, *, pool_id: str) -> int:

@@ -7,7 +7,7 @@ import uuid
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import PageRequest, ScrubRecord, ScrubRun, Volume
+from clonepool.domain.model import PageRequest, ReplicaPool, ScrubRecord, ScrubRun, Volume
 from clonepool.domain.states import AfterScrub, ScrubMethod
 from clonepool.errors import NotFound
 from clonepool.store import operations, rows, tables
@@ -43,7 +43,7 @@ _SCRUBBED = (
 def start(
     transaction: Transaction,
     *,
-    pool: tables.Pool,
+    pool: ReplicaPool,
     trigger: str,
     recycle: int,
     node: str,
@@ -65,9 +65,9 @@ def start(
         tables.ScrubRun(
             id=run_id,
             pool_id=pool.id,
-            pool_name=pool.name,
+            pool_name=pool.spec.name,
             trigger=trigger,
-            method=pool.scrub_method,
+            method=pool.spec.scrub.method.value,
             state="running",
             volumes=len(volume_ids),
             started_at=now,

@@ -8,8 +8,14 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import PageRequest, Volume
-from clonepool.domain.states import VOLUME_MOVES, VolumeState
+from clonepool.domain.model import (
+    ImagePortion,
+    ImageVersion,
+    PageRequest,
+    ReplicaPool,
+    Volume,
+)
+from clonepool.domain.states import VOLUME_MOVES, VersionState, VolumeState
 from clonepool.errors import FailedPrecondition, Internal, NotFound
 from clonepool.store import operations, rows, tables
 from clonepool.store.writer import Transaction
@@ -32,19 +38,26 @@ _RETIRE = """
 def plan(
     transaction: Transaction,
     *,
-    pool: tables.Pool,
-    version: tables.ImageVersion,
+    pool: ReplicaPool,
+    version: ImageVersion,
     count: int,
     node: str,
     now: float,
 ) -> list[str]:
-    """Insert ``count`` planned volumes with the operations that clone them; returns their ids."""
-    planned = []
-    slot = version.rw_object is None
+    """Insert ``count`` planned volumes with the operations that clone them; returns their ids.
+
+    None where the version has begun to be deleted since it was read.
+    """
+    planned: list[str] = []
+    row = transaction.session.get(tables.ImageVersion, version.id)
+    if row is None or row.state != VersionState.READY:
+        return planned
+    slot = version.writable is None
+    size_bytes = version.writable.size_bytes if version.writable else 0
     for _ in range(count):
         volume_id = str(uuid.uuid4())
-        key = (volume_id, pool.id, version.id, node, version.storage, pool.fabric)
-        transaction.sql(_PLAN, (*key, slot, version.rw_size_bytes, now, now))
+        key = (volume_id, pool.id, version.id, node, version.storage, pool.spec.fabric)
+        transaction.sql(_PLAN, (*key, slot, size_bytes, now, now))
         _add_operation(transaction, "clone_volume", volume_id, node=node, now=now)
         planned.append(volume_id)
     return planned
@@ -164,8 +177,8 @@ def list_page(
 
 def list_on_fabric(
     session: Session, *, fabric: str, states: Sequence[VolumeState]
-) -> list[tuple[Volume, tables.ImageVersion]]:
-    """Volumes in given states with the version that their shared copy is of."""
+) -> list[tuple[Volume, ImagePortion | None]]:
+    """Volumes in given states, each with the portion that its shared copy is of."""
     query = (
         select(tables.Volume, tables.Pool.name, tables.ImageVersion)
         .join(tables.Pool, col(tables.Pool.id) == tables.Volume.pool_id)
@@ -173,7 +186,10 @@ def list_on_fabric(
         .where(tables.Volume.fabric == fabric, col(tables.Volume.state).in_(states))
     )
     return [
-        (rows.volume(row, pool_name=name, image_version=version.number), version)
+        (
+            rows.volume(row, pool_name=name, image_version=version.number),
+            rows.version(version).read_only,
+        )
         for row, name, version in session.exec(query)
     ]
 
@@ -192,12 +208,3 @@ def owed_bytes(session: Session, *, storage: str) -> int:
         (storage,),
     )
     return int(row.scalar_one())
-
-
-def count(session: Session, table: type[Any]) -> int:
-    """How many rows a table has."""
-    return int(
-        session.connection()
-        .exec_driver_sql(f"SELECT count(*) FROM {table.__tablename__}")  # noqa: S608 - our table
-        .scalar_one()
-    )
