@@ -44,8 +44,8 @@ class ObjectIo(Protocol):
 class FileIo:
     """An object held open by its path."""
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR)
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY if read_only else os.O_RDWR)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Bytes of a range, fewer at the end."""
@@ -108,7 +108,7 @@ class BackendSuite:
 
     def open_object(self, backend: StorageBackend, name: str) -> ObjectIo:
         """How a fabric would hold an object open; by path unless the driver has no files."""
-        return FileIo(backend.path(name=name))
+        return FileIo(backend.path(name=name), read_only=backend.stat(name=name).read_only)
 
     def read(self, backend: StorageBackend, name: str) -> bytes:
         """Every byte of an object."""
