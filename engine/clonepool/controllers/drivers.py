@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from clonepool.backends.base import StorageBackend
@@ -71,8 +72,19 @@ class Drivers:
 
     def _open_backend(self, settings: DriverSettings) -> StorageBackend:
         options = {key: value for key, value in settings.options.items() if key != "reserve"}
-        folder = self._settings.state_dir / "storage" / settings.name
+        folder = self._default_directory(settings.name)
         return create_backend(replace(settings, options=options), default_directory=folder)
+
+    def _default_directory(self, name: str) -> Path:
+        return self._settings.state_dir / "storage" / name
+
+    def staging_dir(self, name: str) -> Path:
+        """Where imports for a storage are made ready.
+
+        For the file driver on its own file system: then the finished file is renamed, not copied.
+        """
+        options = self._settings.storages[name].options
+        return Path(options.get("path", self._default_directory(name))) / "staging"
 
     def _open_fabric(self, settings: DriverSettings) -> Fabric:
         return create_fabric(settings, state_dir=self._settings.state_dir)

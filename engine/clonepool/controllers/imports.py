@@ -8,7 +8,7 @@ from clonepool.domain import names
 from clonepool.domain.model import ImagePortion, ImageSpec, ImageVersion, Operation, PortionSpec
 from clonepool.domain.policy import backoff_s
 from clonepool.domain.states import PortionRole, Severity, VersionState
-from clonepool.errors import ClonepoolError, ResourceExhausted, Unavailable
+from clonepool.errors import Aborted, ClonepoolError, ResourceExhausted, Unavailable
 from clonepool.importer.pipeline import import_portion
 from clonepool.store import events, images
 from clonepool.store.writer import Transaction
@@ -58,7 +58,7 @@ class ImportImage:
         if portion is None:
             return None
         backend = self._context.drivers.backend(version.storage)
-        staging = self._context.settings.state_dir / "staging"
+        staging = self._context.drivers.staging_dir(version.storage)
         staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         return import_portion(
             spec=portion,
@@ -75,7 +75,8 @@ class ImportImage:
         self, transaction: Transaction, operation: Operation, error: ClonepoolError
     ) -> float | None:
         """Try again what may pass; else the version failed, with the error to read."""
-        passing = isinstance(error, Unavailable | ResourceExhausted)
+        passing = isinstance(error, Aborted | ResourceExhausted | Unavailable)
+        passing = passing or error.reason == "SOURCE_TRUNCATED"
         if passing and operation.attempt < _MAX_ATTEMPTS:
             return self._context.now() + backoff_s(attempt=operation.attempt)
         images.fail_import(transaction, version_id=operation.key, error=str(error))
