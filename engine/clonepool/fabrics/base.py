@@ -145,11 +145,10 @@ class Fabric(ABC):
         for target, export in wanted.items():
             _attempt(failures, target, partial(self.export, export.spec))
         for target, export in wanted.items():
-            if target in failures:
-                continue
-            if export.access is None:
+            if export.access is None and target not in failures:
                 _attempt(failures, target, partial(self.revoke, target))
-            else:
+        for target, export in wanted.items():
+            if export.access is not None and target not in failures:
                 _attempt(failures, target, partial(self.grant, export.spec, export.access))
         if failures:
             raise _together(failures)

@@ -25,7 +25,7 @@ _EUI_OR_NAA: Final = re.compile(r"eui\.[0-9a-f]{16}|naa\.([0-9a-f]{16}|[0-9a-f]{
 _TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _CHAP_WORD: Final = re.compile(r"[!-+\--~]+")  # printable ASCII but blank and comma
 _SERIAL: Final = re.compile(r"[A-Za-z0-9._:-]+")
-_WWN: Final = re.compile(r"naa\.(6[0-9a-f]{31})")
+_NAA_6: Final = re.compile(r"6[0-9a-f]{31}")
 # RFC 3720, 8.2.1: shorter secrets fall to a dictionary; tgtd reads 255 bytes of a longer one
 _LEAST_SECRET_CHARS: Final = 12
 _MOST_CHAP_CHARS: Final = 255
@@ -41,13 +41,18 @@ def check_iqn_prefix(prefix: str, *, field: str) -> str:
     return prefix
 
 
-def target_iqn(*, prefix: str, target: str) -> str:
-    """The name on the wire of the engine's ``target``."""
+def check_target(target: str) -> str:
+    """The engine's own name of a target: also safe as a file name."""
     if not _TARGET.fullmatch(target):
         raise InvalidArgument.field(
             "target", f"{target!r} must be made of a-z, 0-9 and inner hyphens"
         )
-    iqn = f"{prefix}:{target}"
+    return target
+
+
+def target_iqn(*, prefix: str, target: str) -> str:
+    """The name on the wire of the engine's ``target``."""
+    iqn = f"{prefix}:{check_target(target)}"
     if len(iqn) > MAX_ISCSI_NAME_CHARS:
         raise InvalidArgument.field("target", f"{iqn!r} exceeds {MAX_ISCSI_NAME_CHARS} characters")
     return iqn
@@ -110,17 +115,12 @@ def check_serial(serial: str) -> str:
     return serial
 
 
-def naa_from_serial(serial: str) -> str:
-    """A world-wide name for a volume: ``naa.6`` and 31 hex digits, as unique as its serial."""
-    return "naa.6" + hashlib.sha256(serial.encode()).hexdigest()[:31]
-
-
 def wwn_of(lun: Lun) -> str:
-    """The volume's world-wide name as servers see it (VPD page 0x83); from the serial if unset.
+    """The volume's world-wide name as servers see it: NAA type 6, 32 hexadecimal digits.
 
-    tgtd makes an NAA 6 designator of 16 bytes and no other kind, so no other kind is taken.
+    tgtd lets no other kind be set (its type 3 is made of the target id), so a name of another kind
+    is replaced by one made of the serial, which is as unique.
     """
-    wwn = lun.wwn or naa_from_serial(lun.serial)
-    if not _WWN.fullmatch(wwn):
-        raise InvalidArgument.field("wwn", f"{wwn[:80]!r} must be naa.6 and 31 hex digits")
-    return wwn
+    if _NAA_6.fullmatch(lun.wwn):
+        return lun.wwn
+    return "6" + hashlib.sha256(lun.serial.encode()).hexdigest()[:31]

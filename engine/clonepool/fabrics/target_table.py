@@ -66,7 +66,7 @@ def _wanted(lun: Lun) -> ShownLun:
         number=LUN_NUMBERS[lun.role],
         path=check_path(lun.path),
         read_only=lun.read_only,
-        scsi_id=wwn_of(lun).removeprefix("naa."),
+        scsi_id=wwn_of(lun),
         serial=check_serial(lun.serial),
     )
 

@@ -197,6 +197,10 @@ class Tgt:
         """Cut one connection; it is gone when the commands in flight have ended."""
         self.call(TgtMode.CONNECTION, TgtOp.DELETE, tid=tid, sid=sid, cid=cid)
 
+    def end(self) -> None:
+        """Have tgtd end itself; refused while it has targets."""
+        self.call(TgtMode.SYSTEM, TgtOp.DELETE)
+
     def show_portals(self) -> str:
         """The listing of addresses that tgtd listens on."""
         return self.call(TgtMode.PORTAL, TgtOp.SHOW)

@@ -132,12 +132,13 @@ class OwnTgtd(TgtdSource):
         return (self._chosen_portal(),)
 
     def stop(self) -> None:
-        """End it by process id. With targets left tgtd ignores SIGTERM, so SIGKILL follows."""
+        """End it; tgtd takes no notice of SIGTERM, so it is asked to, else killed by process id."""
         with self._guard, self._exclusive():
             process = self._find()
             if process is None:
                 return
-            process.signal(signal.SIGTERM)
+            with suppress(TgtAway, TgtError):
+                Tgt(address=self._address, pid=process.pid).end()
             if not process.wait_gone(timeout_s=_STOP_TIMEOUT_S):
                 process.signal(signal.SIGKILL)
                 process.wait_gone(timeout_s=_STOP_TIMEOUT_S)
