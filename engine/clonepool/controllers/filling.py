@@ -110,12 +110,13 @@ class Filling:
                     node=node,
                     now=now,
                 )
-            if plan.make:
+            count = min(plan.make, _wanted_now(transaction, pool))
+            if count:
                 volumes.plan(
                     transaction,
                     pool=pool,
                     version=wanted,
-                    count=plan.make,
+                    count=count,
                     node=node,
                     now=now,
                 )
@@ -146,3 +147,14 @@ class Filling:
 
         self._context.state.write(change)
         self._context.signals.work.set()
+
+
+def _wanted_now(transaction: Transaction, pool: ReplicaPool) -> int:
+    """How many replicas are short by now.
+
+    A scrub run that began since the counts were read gives volumes back: with as many new ones
+    the pool would exceed ``max_replicas``.
+    """
+    counts = pools.counts(transaction.session, pool_id=pool.id)
+    making_stale = pools.making_stale(transaction.session, pool_id=pool.id)
+    return plan_fill(pool.spec, Stock.of(counts, making_stale=making_stale)).make
