@@ -32,7 +32,8 @@ class ClonepoolResource(pulumi.dynamic.Resource):
         """Register it with Pulumi; a name that was left out is made up."""
         props: dict[str, Any] = {field.name: None for field in self.declaration.outputs}
         props.update(given)
-        props["name"] = given.get("name") or derived_name(resource_name)
+        if given["name"] is None:
+            props["name"] = derived_name(resource_name)
         props[REQUEST_TOKEN] = request_token(
             type_name=self.declaration.name, logical_name=resource_name, options=opts
         )
