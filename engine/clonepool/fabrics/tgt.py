@@ -16,6 +16,7 @@ from clonepool.errors import InvalidArgument
 _REQUEST: Final = struct.Struct("=ii64sIiQQIIIIII")
 _REPLY: Final = struct.Struct("=II")
 _PEER: Final = struct.Struct("=iii")  # struct ucred: pid, uid, gid
+_TIMEVAL: Final = struct.Struct("@ll")  # seconds, microseconds
 _NO_LUN: Final = 2**64 - 1
 _NO_TARGET: Final = -1
 # tgtd refuses requests above 8 KiB
@@ -221,12 +222,15 @@ class Tgt:
 
     def _connect(self, *, timeout_s: float) -> socket.socket:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        link.settimeout(timeout_s)
+        # tgtd lets 32 connections wait. More of them wait here in the kernel, for as long as this
+        # says; a socket with a time limit of Python's own would be refused at once (EAGAIN).
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout_s))
         try:
             link.connect(self.address)
         except OSError as error:
             link.close()
             raise TgtAway(f"no tgtd answers at {self.address}: {error.strerror}") from None
+        link.settimeout(timeout_s)
         return link
 
     def _converse(self, link: socket.socket, request: bytes) -> tuple[int, str]:
@@ -263,6 +267,11 @@ def _pack(
     host_no = device_type = account_direction = pack = force = 0
     rest = (host_no, device_type, account_direction, pack, force)
     return _REQUEST.pack(mode, op, b"iscsi", length, tid, sid, lun, cid, *rest)
+
+
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    return _TIMEVAL.pack(whole, int((seconds - whole) * 1_000_000))
 
 
 def _receive(link: socket.socket, count: int) -> bytes:
