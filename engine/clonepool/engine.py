@@ -35,12 +35,14 @@ from clonepool.store.totals import totals
 class Engine:
     """Everything wired together; what the service layer serves."""
 
-    def __init__(self, settings: Settings, *, lock: HostLock, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, *, lock: HostLock, clock: Clock, drivers: Drivers
+    ) -> None:
         self._settings = settings
         self._lock = lock
         self._started_at = clock()
         self._state = State(folder=settings.state_dir, node=settings.node, clock=clock)
-        self._drivers = Drivers(settings)
+        self._drivers = drivers
         context = Context(state=self._state, drivers=self._drivers, settings=settings)
         self._exports = Exports(context)
         self.images = Images(context)
@@ -72,16 +74,19 @@ class Engine:
         )
 
     @classmethod
-    def open(cls, settings: Settings, *, clock: Clock = time.time) -> Engine:
+    def open(
+        cls, settings: Settings, *, clock: Clock = time.time, drivers: Drivers | None = None
+    ) -> Engine:
         """Open (and migrate) the state, connect drivers; starts nothing yet.
 
-        Raises FailedPrecondition when another engine has the state folder.
+        ``drivers`` takes the place of those that the settings name. Raises FailedPrecondition when
+        another engine has the state folder.
         """
         _make_folder(settings.state_dir)
         lock = HostLock(settings.state_dir / "engine.lock")
         lock.acquire()
         try:
-            return cls(settings, lock=lock, clock=clock)
+            return cls(settings, lock=lock, clock=clock, drivers=drivers or Drivers(settings))
         except BaseException:
             lock.release()
             raise

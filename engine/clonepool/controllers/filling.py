@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.controllers.scrub import Scrub
 from clonepool.domain.model import ImageVersion, ReplicaPool
-from clonepool.domain.policy import FillPlan, Stock, plan_fill
+from clonepool.domain.policy import NOTHING, FillPlan, plan_fill
 from clonepool.domain.states import Severity, VolumeState
+from clonepool.errors import ClonepoolError
 from clonepool.store import events, pools, volumes
 from clonepool.store.writer import Transaction
+
+log = logging.getLogger(__name__)
 
 
 class Filling:
@@ -27,7 +31,11 @@ class Filling:
         with self._context.state.read() as session:
             pool_ids = pools.ids(session)
         for pool_id in pool_ids:
-            self._plan(pool_id)
+            try:
+                self._plan(pool_id)
+            except ClonepoolError as error:
+                # a storage that is away must not keep the pools of the others from being filled
+                log.warning("planning pool %s: %s", pool_id, error)
         with self._context.state.read() as session:
             emptied = pools.has_empty_tombstones(session)
         if emptied:
@@ -37,19 +45,20 @@ class Filling:
         with self._context.state.read() as session:
             pool, live = pools.get_any(session, pool_id=pool_id)
             wanted = pools.wanted_version(session, pool_id=pool_id)
-            making_stale = pools.making_stale(session, pool_id=pool_id)
+            stock = pools.stock(session, pool_id=pool_id)
         if not live:
             self._clear_out(pool)
             return
-        self._scrub.plan(pool)
+        if self._scrub.plan(pool):
+            # the counts are of before: the next look fills what the run does not give back
+            self._context.signals.plan.set()
+            return
         if wanted is None:
             return
-        stock = Stock.of(pool.counts, making_stale=making_stale)
-        plan = plan_fill(pool.spec, stock)
-        plan = self._within_space(pool, wanted, plan)
+        plan = self._within_space(pool, wanted, plan_fill(pool.spec, stock))
         if pool.stopped_reason:
             plan = replace(plan, make=0)
-        if plan.make or plan.retire_stale or plan.retire_surplus:
+        if plan != NOTHING:
             self._carry_out(pool, wanted, plan)
 
     def _within_space(self, pool: ReplicaPool, wanted: ImageVersion, plan: FillPlan) -> FillPlan:
@@ -99,8 +108,13 @@ class Filling:
 
     def _carry_out(self, pool: ReplicaPool, wanted: ImageVersion, plan: FillPlan) -> None:
         def change(transaction: Transaction) -> None:
+            # claims, releases and scrub runs came in between: what is too much by now is left
+            fresh = _plan_now(transaction, pool, wanted)
             now, node = self._context.now(), self._context.state.node
-            for count, is_current in ((plan.retire_stale, False), (plan.retire_surplus, True)):
+            for count, is_current in (
+                (min(plan.retire_stale, fresh.retire_stale), False),
+                (min(plan.retire_surplus, fresh.retire_surplus), True),
+            ):
                 volumes.retire(
                     transaction,
                     pool_id=pool.id,
@@ -110,16 +124,14 @@ class Filling:
                     node=node,
                     now=now,
                 )
-            count = min(plan.make, _wanted_now(transaction, pool))
-            if count:
-                volumes.plan(
-                    transaction,
-                    pool=pool,
-                    version=wanted,
-                    count=count,
-                    node=node,
-                    now=now,
-                )
+            volumes.plan(
+                transaction,
+                pool=pool,
+                version=wanted,
+                count=min(plan.make, fresh.make),
+                node=node,
+                now=now,
+            )
 
         self._context.state.write(change)
         self._context.signals.work.set()
@@ -149,12 +161,10 @@ class Filling:
         self._context.signals.work.set()
 
 
-def _wanted_now(transaction: Transaction, pool: ReplicaPool) -> int:
-    """How many replicas are short by now.
-
-    A scrub run that began since the counts were read gives volumes back: with as many new ones
-    the pool would exceed ``max_replicas``.
-    """
-    counts = pools.counts(transaction.session, pool_id=pool.id)
-    making_stale = pools.making_stale(transaction.session, pool_id=pool.id)
-    return plan_fill(pool.spec, Stock.of(counts, making_stale=making_stale)).make
+def _plan_now(transaction: Transaction, pool: ReplicaPool, wanted: ImageVersion) -> FillPlan:
+    """What is to be done by the counts as they are in this transaction."""
+    fresh, live = pools.get_any(transaction.session, pool_id=pool.id)
+    version = pools.wanted_version(transaction.session, pool_id=pool.id)
+    if not live or version is None or version.id != wanted.id:
+        return NOTHING
+    return plan_fill(fresh.spec, pools.stock(transaction.session, pool_id=pool.id))

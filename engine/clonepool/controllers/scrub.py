@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clonepool.controllers.context import Context
 from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool, ScrubRecord, ScrubRun
-from clonepool.domain.policy import Stock, recycle_quota, scrub_due
+from clonepool.domain.policy import recycle_quota, scrub_due
 from clonepool.domain.states import Severity, VolumeState
 from clonepool.store import events, pools, scrubs
 from clonepool.store.writer import Transaction
@@ -25,12 +25,13 @@ class Scrub:
         run_id = self._start(found, trigger="demand", message="asked for")
         return self.get_run(ref=Ref(id=run_id)) if run_id else None
 
-    def plan(self, pool: ReplicaPool) -> None:
-        """Start a run when the threshold is reached."""
+    def plan(self, pool: ReplicaPool) -> bool:
+        """Start a run when the threshold is reached; whether one was started."""
         released = pool.counts.of(VolumeState.RELEASED)
-        if scrub_due(pool.spec.scrub, released=released):
-            text = f"{released} released, the threshold is {pool.spec.scrub.threshold}"
-            self._start(pool, trigger="threshold", message=text)
+        if not scrub_due(pool.spec.scrub, released=released):
+            return False
+        text = f"{released} released, the threshold is {pool.spec.scrub.threshold}"
+        return self._start(pool, trigger="threshold", message=text) is not None
 
     def start_for_space(self, pool: ReplicaPool, figures: str) -> None:
         """Scrub early: a pool must not starve on its own released volumes."""
@@ -64,8 +65,7 @@ class Scrub:
     def _quota(self, pool: ReplicaPool, counts: PoolCounts, transaction: Transaction) -> int:
         if pools.wanted_version(transaction.session, pool_id=pool.id) is None:
             return 0
-        stale = pools.making_stale(transaction.session, pool_id=pool.id)
-        stock = Stock.of(counts, making_stale=stale)
+        stock = pools.stock(transaction.session, pool_id=pool.id)
         released = counts.of(VolumeState.RELEASED)
         return recycle_quota(pool.spec, stock, released=released)
 

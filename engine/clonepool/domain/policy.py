@@ -15,20 +15,27 @@ class Stock:
     ready: int  # current
     stale: int  # ready, but of an old version
     making: int  # planned or cloning, current
+    recycling: int  # in a scrub that makes them ready again, current
     occupied: int  # what max_replicas counts
     waiting: int
 
     @classmethod
-    def of(cls, counts: PoolCounts, *, making_stale: int = 0) -> Stock:
+    def of(cls, counts: PoolCounts, *, making_stale: int = 0, recycling: int = 0) -> Stock:
         """Stock of a pool's counts; ``making_stale`` are being cloned of an old version."""
         making = counts.of(VolumeState.PLANNED, VolumeState.CLONING)
         return cls(
             ready=counts.of(VolumeState.READY) - counts.stale,
             stale=counts.stale,
             making=making - making_stale,
+            recycling=recycling,
             occupied=counts.of(*CAPACITY_STATES),
             waiting=counts.waiting,
         )
+
+    def short(self, spec: PoolSpec) -> int:
+        """How many replicas are missing with all that is ready or on its way."""
+        coming = self.ready + self.stale + self.making + self.recycling
+        return spec.min_ready + self.waiting - coming
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,27 +47,30 @@ class FillPlan:
     retire_surplus: int
 
 
+NOTHING = FillPlan(make=0, retire_stale=0, retire_surplus=0)
+
+
 def plan_fill(spec: PoolSpec, stock: Stock) -> FillPlan:
     """Keep ``min_ready`` ready and serve who waits, within ``max_replicas``.
 
     While a new image version rolls out, at most ``max_unavailable`` stale replicas are given up
-    beyond what is being made already; who waits can only be served with the current version, so
-    for them stale replicas make room at once.
+    beyond what is on its way already; who waits can only be served with the current version, so
+    for them stale replicas make room at once. Of too many, the stale ones go first.
     """
-    short = spec.min_ready + stock.waiting - (stock.ready + stock.stale + stock.making)
-    short_current = stock.waiting - (stock.ready + stock.making)
+    # not counting on a scrub: it may take hours, and a clone takes no time
+    waiting_for_a_clone = stock.waiting - (stock.ready + stock.making)
     room = max(0, spec.max_replicas - stock.occupied)
-    wanted = max(0, short, short_current)
-    make = min(wanted, room)
+    make = min(max(0, stock.short(spec), waiting_for_a_clone), room)
+    surplus = stock.ready + stock.stale - spec.min_ready - stock.waiting
+    unavailable = stock.making + stock.recycling + make
     retire_stale = min(
         stock.stale,
-        max(spec.max_unavailable - stock.making - make, short_current - make, 0),
+        max(spec.max_unavailable - unavailable, waiting_for_a_clone - make, surplus, 0),
     )
-    surplus = stock.ready + stock.stale - retire_stale - spec.min_ready - stock.waiting
     return FillPlan(
         make=make,
         retire_stale=retire_stale,
-        retire_surplus=min(stock.ready, max(0, surplus)),
+        retire_surplus=min(stock.ready, max(0, surplus - retire_stale)),
     )
 
 
@@ -76,9 +86,8 @@ def recycle_quota(spec: PoolSpec, stock: Stock, *, released: int) -> int:
     """
     if spec.scrub.then is AfterScrub.DESTROY:
         return 0
-    wanted = spec.min_ready + stock.waiting - (stock.ready + stock.stale + stock.making)
     room = spec.max_replicas - stock.occupied
-    return max(0, min(released, wanted, room))
+    return max(0, min(released, stock.short(spec), room))
 
 
 def backoff_s(*, attempt: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from clonepool.domain.model import ImageVersion, PageRequest, PoolCounts, PoolSpec, Ref, ReplicaPool
+from clonepool.domain.policy import Stock
 from clonepool.domain.states import VolumeState
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
 from clonepool.store import attachments, images, rows, tables
@@ -21,6 +22,10 @@ _COUNTS = """
         FROM pool p JOIN image i ON i.id = p.image_id WHERE p.id = ?1))
     FROM volume WHERE pool_id = ?1 GROUP BY state
 """
+_RECYCLING = (
+    "SELECT count(*) FROM volume "
+    "WHERE pool_id = ? AND state = 'scrubbing' AND after_scrub = 'recycle'"
+)
 _WAITING = "SELECT count(*) FROM attachment WHERE pool_id = ? AND state = 'waiting'"
 
 
@@ -169,10 +174,15 @@ def counts(session: Session, *, pool_id: str) -> PoolCounts:
     return PoolCounts(by_state=by_state, stale=stale, waiting=waiting)
 
 
-def making_stale(session: Session, *, pool_id: str) -> int:
-    """How many volumes are being made of an old image version."""
-    found = session.connection().exec_driver_sql(_COUNTS, (pool_id,)).all()
-    return sum(stale for state, _number, stale in found if state in {"planned", "cloning"})
+def stock(session: Session, *, pool_id: str) -> Stock:
+    """A pool's counts as filling and scrubbing look at them."""
+    connection = session.connection()
+    found = connection.exec_driver_sql(_COUNTS, (pool_id,)).all()
+    making_stale = sum(stale for state, _number, stale in found if state in {"planned", "cloning"})
+    recycling = connection.exec_driver_sql(_RECYCLING, (pool_id,)).scalar_one()
+    return Stock.of(
+        counts(session, pool_id=pool_id), making_stale=making_stale, recycling=recycling
+    )
 
 
 def list_page(session: Session, *, page: PageRequest) -> tuple[list[ReplicaPool], str]:
