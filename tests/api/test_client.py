@@ -9,21 +9,18 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import grpc
 import pytest
 from clonepool.api.client import EngineClient
 from clonepool.api.endpoint import parse_endpoint
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.config import Settings
 from clonepool.errors import InvalidArgument, NotFound, Unavailable
 from clonepool.service.server import EngineServer
 
 from tests.service.fake_engine import FakeEngine
-
-if TYPE_CHECKING:
-    from clonepool.engine import Engine
+from tests.service.serving import make_server, make_settings
 
 INFO = pb.GetEngineInfoRequest()
 
@@ -39,20 +36,14 @@ def engine() -> FakeEngine:
     return FakeEngine()
 
 
-def make_server(engine: FakeEngine, folder: Path) -> EngineServer:
-    settings = Settings(
-        state_dir=folder,
-        listen=f"unix://{folder}/engine.sock",
-        node="node1",
-        storages={},
-        fabrics={},
-    )
-    return EngineServer(cast("Engine", engine), settings)
+def start_server(engine: FakeEngine, folder: Path) -> EngineServer:
+    settings = make_settings(listen=f"unix://{folder}/engine.sock", state_dir=folder)
+    return make_server(engine, settings)
 
 
 @pytest.fixture
 def server(engine: FakeEngine, folder: Path) -> Iterator[EngineServer]:
-    running = make_server(engine, folder)
+    running = start_server(engine, folder)
     running.start()
     yield running
     running.drain(grace_s=0)
@@ -117,7 +108,7 @@ def test_without_a_wait_no_engine_is_said_at_once(folder: Path) -> None:
 
 
 def test_an_engine_that_starts_meanwhile_is_found(engine: FakeEngine, folder: Path) -> None:
-    server = make_server(engine, folder)
+    server = start_server(engine, folder)
     endpoint = f"unix://{folder}/engine.sock"
     first_try = threading.Event()
 

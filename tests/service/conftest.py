@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from clonepool.api.client import EngineClient
@@ -13,9 +12,7 @@ from clonepool.config import Settings
 from clonepool.service.server import EngineServer
 
 from tests.service.fake_engine import FakeEngine
-
-if TYPE_CHECKING:
-    from clonepool.engine import Engine
+from tests.service.serving import make_server, make_settings
 
 
 @pytest.fixture
@@ -47,13 +44,3 @@ def server(engine: FakeEngine, settings: Settings) -> Iterator[EngineServer]:
 def client(server: EngineServer) -> Iterator[EngineClient]:
     with EngineClient.connect(endpoint=str(server.endpoint), timeout_s=10) as connected:
         yield connected
-
-
-def make_settings(*, listen: str, state_dir: Path, **more: Any) -> Settings:
-    return Settings(
-        state_dir=state_dir, listen=listen, node="node1", storages={}, fabrics={}, **more
-    )
-
-
-def make_server(engine: FakeEngine, settings: Settings, **more: Any) -> EngineServer:
-    return EngineServer(cast("Engine", engine), settings, **more)

@@ -13,8 +13,8 @@ from clonepool.config import Settings
 from clonepool.errors import ResourceExhausted, Unavailable
 from clonepool.service.server import EngineServer
 
-from tests.service.conftest import make_server
 from tests.service.fake_engine import FakeEngine
+from tests.service.serving import make_server
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.service.certificates import Certificates, make_certificates
-from tests.service.conftest import make_server, make_settings
 from tests.service.fake_engine import FakeEngine
+from tests.service.serving import make_server, make_settings
 
 TOKEN = "a-token-of-the-test"
 Serve = Callable[..., EngineServer]

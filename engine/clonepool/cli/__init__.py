@@ -66,6 +66,9 @@ def _dispatch(arguments: list[str]) -> int:
 def _report(error: Exception) -> int:
     from clonepool.errors import ClonepoolError, InvalidArgument  # noqa: PLC0415 - only on errors
 
+    if isinstance(error, OSError) and error.strerror:
+        _say(": ".join(filter(None, [error.filename, error.strerror])))
+        return FAILED
     if not isinstance(error, ClonepoolError):
         if os.environ.get("CLONEPOOL_DEBUG"):
             raise error

@@ -61,7 +61,7 @@ def attach(
         Do not wait: take a place in the queue and return. The place is lost unless the same
         command comes again within the lease.
     timeout
-        How long to wait; the place in the queue is given back after it.
+        How long to wait (default 5m); the place in the queue is given back after it.
     json
         Print one JSON document, Attachment.
 

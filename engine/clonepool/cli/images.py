@@ -104,7 +104,7 @@ def create_image(  # noqa: PLR0913 - one parameter an option
     no_wait
         Return at once; the import goes on.
     timeout
-        How long to wait.
+        How long to wait (default 1h).
 
     """
     spec = pb.ImageSpec(name=name, storage=storage, labels=words.parse_labels(label))

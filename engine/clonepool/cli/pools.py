@@ -80,7 +80,7 @@ def create_pool(  # noqa: PLR0913 - one parameter an option
     image
         The master image's name.
     min_ready
-        How many replicas to keep ready.
+        How many replicas to keep ready (default 1).
     max_replicas
         How many there may be at once, allocated ones included (default 100).
     fabric
@@ -104,7 +104,7 @@ def create_pool(  # noqa: PLR0913 - one parameter an option
     no_wait
         Return at once; the filling goes on.
     timeout
-        How long to wait.
+        How long to wait (default 10m).
 
     """
     spec = pb.PoolSpec(

@@ -22,7 +22,7 @@ def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bo
     wait
         Wait until the run has ended.
     timeout
-        How long to wait.
+        How long to wait (default 1h).
     json
         Print one JSON document, ScrubRun; its id is "" when nothing was released.
 

@@ -55,13 +55,13 @@ def serve(
     import_root
         Folder that images may be imported from; may be repeated.
     workers
-        How many clones, scrubs and imports run at once.
+        How many clones, scrubs and imports run at once (default 4).
     log_level
-        debug, info, warning or error.
+        debug, info (the default), warning or error.
     log_format
-        plain or json (one object a line).
+        plain (the default) or json (one object a line).
     drain_timeout
-        How long calls in flight may take to end after SIGTERM.
+        How long calls in flight may take to end after SIGTERM (default 10s).
 
     """
     grace_s = parse_duration(drain_timeout, field="--drain-timeout")

@@ -20,6 +20,7 @@ from clonepool.cli.settings_tables import (
     refuse_unknown,
 )
 from clonepool.config import DriverSettings, Settings, TlsSettings
+from clonepool.errors import InvalidArgument
 
 # Each setting that one value says: its key in the file and after CLONEPOOL_, and its help.
 KEYS: Final[Mapping[str, str]] = MappingProxyType(
@@ -199,7 +200,10 @@ def _paths(item: _Found, key: str) -> tuple[Path, ...]:
 
 def _listen(item: _Found, key: str) -> str:
     text = _text(item, key)
-    parse_endpoint(text, field_name=item.place.name(key))
+    try:
+        parse_endpoint(text)
+    except InvalidArgument as refused:
+        raise item.place.refuse(key, refused.violations[0].description) from None
     return text
 
 

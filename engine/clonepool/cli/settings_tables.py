@@ -47,7 +47,7 @@ def refuse_unknown(table: Mapping[str, Any], *, known: Iterable[str], place: Pla
     for key in table:
         if key in names:
             continue
-        near = difflib.get_close_matches(key, names, n=1)
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
         way_out = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names))}"
         raise place.refuse(key, f"is no setting; {way_out}")
 
@@ -83,7 +83,7 @@ def _driver(name: str, table: Mapping[str, Any], *, place: Place, default: str) 
         key: _option(value, key, place=place) for key, value in table.items() if key != "driver"
     }
     if "reserve" in options:
-        check_reserve(options["reserve"], field=place.name("reserve"))
+        _check_reserve(options["reserve"], place=place)
     return DriverSettings(name=name, driver=driver, options=options)
 
 
@@ -97,14 +97,10 @@ def _option(value: Any, key: str, *, place: Place) -> str:
     raise place.refuse(key, f"must be a text, a whole number, yes or no, not {value!r}")
 
 
-def check_reserve(text: str, *, field: str) -> None:
-    """``5%`` or a size. Raises InvalidArgument naming ``field``."""
-    if not text.endswith("%"):
-        parse_size(text, field=field)
-        return
+def _check_reserve(text: str, *, place: Place) -> None:
     try:
-        percent = float(text[:-1])
-    except ValueError:
-        percent = -1.0
-    if not 0 <= percent < _WHOLE_PERCENT:
-        raise InvalidArgument.field(field, f"{text!r} must be a size or 0% to 99%, such as 5%")
+        good = 0 <= float(text[:-1]) < _WHOLE_PERCENT if text.endswith("%") else parse_size(text)
+    except (ValueError, InvalidArgument):
+        good = False
+    if not good:
+        raise place.refuse("reserve", f"{text!r} must be a size or 0% to 99%, such as 5%")

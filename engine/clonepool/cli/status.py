@@ -34,10 +34,8 @@ def _print(info: Any, pools: list[Any], *, endpoint: str) -> None:
         f"clonepool {info.version} at {endpoint}, node {info.node}, "
         f"started {words.ago(info.started_at)}"
     )
-    print(
-        f"{info.images} images, {info.pools} pools, {info.servers} servers, "
-        f"{info.attachments} attachments, {info.volumes} volumes"
-    )
+    kinds = ("image", "pool", "server", "attachment", "volume")
+    print(", ".join(words.count(getattr(info, f"{kind}s"), kind) for kind in kinds))
     print()
     for storage in info.storages:
         print(f"storage {storage.name}: {_storage(storage)}")

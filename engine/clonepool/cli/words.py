@@ -34,9 +34,9 @@ def user(value: pb.SystemUser) -> str:
     return f"{kind.removeprefix('SYSTEM_USER_KIND_').lower()}/{value.name}"
 
 
-def yes(value: bool) -> str:
-    """``yes`` or ``no``."""
-    return "yes" if value else "no"
+def count(number: int, thing: str) -> str:
+    """``1 pool``, ``2 pools``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def parse_user(text: str, *, option: str = "--system-user") -> pb.SystemUser | None:
