@@ -1,0 +1,1 @@
+"""The figures, each beside the floor that it is held against."""

@@ -1,0 +1,34 @@
+"""What a benchmark needs of the machine; it is left out, with the reason, where that is not so."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from clonepool.testing.file_systems import missing_for_xfs
+
+from benchmarks.figures import Skip
+from tools import pulumi_cli
+
+# a normal user's PATH lacks the administrators' folders
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def need_tgt() -> None:
+    """Raise Skip where no tgtd is installed."""
+    if shutil.which("tgtd") is None and shutil.which("tgtd", path=_SBIN) is None:
+        raise Skip("tgtd is not installed (Debian: tgt)")
+
+
+def need_xfs() -> None:
+    """Raise Skip where no XFS with reflinks can be mounted."""
+    if reason := missing_for_xfs():
+        raise Skip(f"{reason}, for an XFS with reflinks")
+
+
+def need_pulumi() -> Path:
+    """The folder of the Pulumi command line; raises Skip where there is none."""
+    found = pulumi_cli.find()
+    if found is None:
+        raise Skip("no Pulumi command line (python tools/pulumi_cli.py gets one)")
+    return found
