@@ -183,9 +183,7 @@ def _enum(type_: EnumType) -> dict[str, Any]:
 
 def _always(field: Field) -> bool:
     """Whether a resource that is there has it: given, filled in, or made by the engine."""
-    if field.computed:
-        return field.name not in ("chap_username", "chap_secret")
-    return field.required or field.default is not None
+    return field.computed or field.required or field.default is not None
 
 
 def main() -> int:

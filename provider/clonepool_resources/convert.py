@@ -161,11 +161,12 @@ def attachment_outputs(attachment: pb.Attachment) -> dict[str, Value]:
         server=attachment.server_name,
         volume=attachment.volume_id,
         image_version=attachment.image_version,
-        chap_username=attachment.chap_username,
-        chap_secret=attachment.chap_secret,
         allocated_at=allocated_at(attachment),
     )
     outputs["warm"] = attachment.warm
+    # empty without CHAP: an output that is absent reads as unknown in each of Pulumi's previews
+    outputs["chap_username"] = attachment.chap_username
+    outputs["chap_secret"] = attachment.chap_secret
     if attachment.HasField("connection"):
         outputs["connection"] = connection_value(attachment.connection)
     return outputs

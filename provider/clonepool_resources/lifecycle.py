@@ -78,10 +78,7 @@ class Lifecycle(ABC):
         The same token finds what an interrupted create left behind, and updates that where the
         program has changed since. Raises NotSettled, or an error kind when nothing was begun.
         """
-        try:
-            begun = self._client.call(f"Create{self.noun}", self._create_request(inputs, token))
-        except AlreadyExists as error:
-            begun = self._take_up(error, inputs)
+        begun = self._begin(inputs, token)
         return self._state(self._settle_new(begun, inputs, token), prior=inputs)
 
     def read(self, resource_id: str, *, prior: Inputs) -> State | None:
@@ -110,6 +107,12 @@ class Lifecycle(ABC):
             self.delete(state.id, prior={**state.inputs, "force_detach": True})
         except ClonepoolError:
             return
+
+    def _begin(self, inputs: Inputs, token: str) -> Any:
+        try:
+            return self._client.call(f"Create{self.noun}", self._create_request(inputs, token))
+        except AlreadyExists as error:
+            return self._take_up(error, inputs)
 
     def _take_up(self, error: AlreadyExists, inputs: Inputs) -> Any:
         """Bring what an earlier run of the same program left to what it says now."""

@@ -202,13 +202,13 @@ ATTACHMENT: Final = Resource(
         Field(
             name="chap_username",
             type=Kind.STRING,
-            description="The CHAP account's name; absent where there is no CHAP.",
+            description="The CHAP account's name; empty where there is no CHAP.",
             computed=True,
         ),
         Field(
             name="chap_secret",
             type=Kind.STRING,
-            description="The CHAP account's secret; absent where there is no CHAP.",
+            description="The CHAP account's secret; empty where there is no CHAP.",
             computed=True,
             secret=True,
             ephemeral=True,

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.errors import Aborted, ClonepoolError, DeadlineExceeded, Unavailable
+from clonepool.errors import (
+    Aborted,
+    ClonepoolError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Unavailable,
+)
 from clonepool.units import format_duration, parse_duration
 from google.protobuf.message import Message
 
@@ -17,6 +23,7 @@ from clonepool_resources.types import Inputs, Value
 DEFAULT_ATTACHMENT_TIMEOUT: Final = "5m"
 # how often a waiter shows itself within its lease: one lost answer must not cost it its place
 _POLLS_PER_LEASE: Final = 3
+_DETACHING: Final = "DETACHING"
 
 
 class ServerLifecycle(Lifecycle):
@@ -70,6 +77,28 @@ class AttachmentLifecycle(Lifecycle):
         )
         if left is not None:
             raise left
+
+    def _begin(self, inputs: Inputs, token: str) -> Any:
+        """Wait for one of the same name that is still being released: its name is not free yet."""
+
+        def begin() -> Any:
+            try:
+                return super(AttachmentLifecycle, self)._begin(inputs, token)
+            except FailedPrecondition as error:
+                if error.reason != _DETACHING:
+                    raise
+                return error
+
+        begun = self._waiting.watch(
+            begin(),
+            look=begin,
+            is_open=lambda answer: isinstance(answer, FailedPrecondition),
+            progress=lambda _: f"{self._title(inputs)}: its predecessor is being released",
+            timeout_s=_timeout_s(inputs, "create"),
+        )
+        if isinstance(begun, FailedPrecondition):
+            raise begun
+        return begun
 
     def _get(self, resource_id: str) -> Any:
         return self._client.call(

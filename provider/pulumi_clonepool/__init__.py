@@ -1,7 +1,7 @@
 """Pulumi resources of Clonepool: pre-cloned server storage, attached in milliseconds.
 
 The engine is found by the stack's configuration (``clonepool:endpoint``, ``clonepool:token``,
-``clonepool:ca_file``), else by ``CLONEPOOL_ENDPOINT``, ``CLONEPOOL_TOKEN`` and
+``clonepool:caFile``), else by ``CLONEPOOL_ENDPOINT``, ``CLONEPOOL_TOKEN`` and
 ``CLONEPOOL_CA_FILE``, else it is this machine's own.
 """
 

@@ -85,8 +85,9 @@ class ServerStorageAttachment(
     """Whether a replica was ready at once, without waiting."""
     connection: pulumi.Output[Connection]
     """How the server reaches its volumes."""
-    chap_username: pulumi.Output[str | None]
-    chap_secret: pulumi.Output[str | None]
+    chap_username: pulumi.Output[str]
+    """The CHAP account's name; empty where there is no CHAP."""
+    chap_secret: pulumi.Output[str]
     """The CHAP account's secret; a Pulumi secret, encrypted in the state."""
     allocated_at: pulumi.Output[str]
     """When the server got it (RFC 3339, UTC)."""

@@ -30,12 +30,12 @@ class Settings:
 
     @classmethod
     def of(cls, get: Callable[[str], Any]) -> Settings:
-        """Read ``clonepool:endpoint``, ``clonepool:token`` and ``clonepool:ca_file`` by ``get``."""
+        """Read ``clonepool:endpoint``, ``clonepool:token`` and ``clonepool:caFile`` by ``get``."""
         timeout = os.environ.get("CLONEPOOL_CREATE_TIMEOUT", "")
         return cls(
             endpoint=str(get("clonepool:endpoint") or ""),
             token=str(get("clonepool:token") or ""),
-            ca_file=str(get("clonepool:ca_file") or ""),
+            ca_file=str(get("clonepool:caFile") or ""),
             timeout_s=(
                 parse_duration(timeout, field="CLONEPOOL_CREATE_TIMEOUT")
                 if timeout

@@ -138,7 +138,7 @@ def test_a_given_secret_is_sent_and_stays_in_the_inputs() -> None:
 def test_an_attachment_that_waits_has_no_connection_and_no_server_of_its_own() -> None:
     outputs = convert.attachment_outputs(pb.Attachment(id="a", state="waiting"))
 
-    assert {"warm": False} == outputs
+    assert {"warm": False, "chap_username": "", "chap_secret": ""} == outputs
 
 
 # what a user may set, by where the domain model keeps it

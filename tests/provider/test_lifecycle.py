@@ -250,6 +250,41 @@ def test_an_attachment_has_what_the_server_needs(bench: Bench) -> None:
     )
 
 
+def test_an_attachment_waits_for_its_predecessor_to_be_released(
+    bench: Bench, engine: FaultyEngine
+) -> None:
+    engine.knobs.raises["create attachment"] = FailedPrecondition(
+        "attachment a1 is being released", reason="DETACHING", retry_after_s=1
+    )
+
+    def finish_release(pause_s: float) -> None:
+        bench.now += pause_s
+        if bench.now > 5:
+            engine.knobs.raises.clear()
+
+    bench.sleep = finish_release  # type: ignore[method-assign]
+    written = checked(AttachmentLifecycle, ATTACHMENT)
+    state = bench.make(AttachmentLifecycle).create(written, token="t")
+
+    assert state.outputs["volume"]
+    assert ["attachment a1: its predecessor is being released"] == bench.lines
+
+
+def test_a_server_of_another_system_user_is_refused_at_once(
+    bench: Bench, engine: FaultyEngine
+) -> None:
+    engine.knobs.raises["create attachment"] = FailedPrecondition(
+        "server web1 belongs to customer acme; release first, then run again", reason="IN_USE"
+    )
+
+    written = checked(AttachmentLifecycle, ATTACHMENT)
+
+    with pytest.raises(FailedPrecondition, match="release first"):
+        bench.make(AttachmentLifecycle).create(written, token="t")
+
+    assert (1, 0.0) == (engine.asked("create attachment"), bench.now)
+
+
 def test_an_attachment_waits_its_turn_and_shows_its_place(
     bench: Bench, engine: FaultyEngine
 ) -> None:
