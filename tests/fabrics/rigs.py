@@ -6,6 +6,7 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from clonepool.config import DriverSettings
 from clonepool.domain.model import ChapAccount, Connection
@@ -16,7 +17,8 @@ from clonepool.fabrics.iscsi import IscsiFabric
 from clonepool.fabrics.local import LocalFabric
 from clonepool.fabrics.memory import MemoryFabric, MemorySession
 from clonepool.fabrics.processes import Process
-from clonepool.fabrics.registry import create_fabric
+from clonepool.fabrics.tgt import Tgt
+from clonepool.fabrics.tgtd import RunningTgtd
 from clonepool.testing.fabric_rig import FabricClient, FabricRig, Refused, WriteRefused
 from clonepool.testing.initiator import InitiatorError, Session, WriteProtected
 
@@ -144,11 +146,49 @@ class IscsiClient:
         self.session.close()
 
 
+class Crash(Exception):
+    """The engine died here."""
+
+
+class CrashPoint:
+    """Counts requests to tgtd, and after the chosen one raises Crash: tgtd has done it."""
+
+    def __init__(self) -> None:
+        self._left: int | None = None
+
+    def after(self, requests: int) -> None:
+        self._left = requests
+
+    def never(self) -> None:
+        self._left = None
+
+    def passed(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+            if self._left <= 0:
+                raise Crash
+
+
+class CrashingTgt(Tgt):
+    """The real client, cut off after a chosen request."""
+
+    def __init__(self, *, address: str, pid: int, point: CrashPoint) -> None:
+        super().__init__(address=address, pid=pid)
+        self._point = point
+
+    def call(self, *args: Any, **kwargs: Any) -> str:
+        try:
+            return super().call(*args, **kwargs)
+        finally:
+            self._point.passed()
+
+
 class IscsiRig(FabricRig):
     """A fabric with a tgtd of its own on a free port of the loopback."""
 
     def __init__(self, state_dir: Path, **options: str) -> None:
         self.state_dir = state_dir
+        self.crash = CrashPoint()
         self._settings = DriverSettings(name="iscsi", driver="iscsi", options=options)
         self._opened: list[IscsiFabric] = []
         self.fabric: IscsiFabric = self.reopen()
@@ -168,11 +208,14 @@ class IscsiRig(FabricRig):
         return IscsiClient(session, connection)
 
     def reopen(self) -> IscsiFabric:
-        fabric = create_fabric(self._settings, state_dir=self.state_dir)
-        assert isinstance(fabric, IscsiFabric)
+        fabric = IscsiFabric.open(self._settings, state_dir=self.state_dir, client=self._client)
         self._opened.append(fabric)
         self.fabric = fabric
         return fabric
+
+    def _client(self, running: RunningTgtd) -> Tgt:
+        self.tgt = CrashingTgt(address=running.address, pid=running.pid, point=self.crash)
+        return self.tgt
 
     def pid(self) -> int:
         """The process id of our tgtd."""
@@ -185,6 +228,7 @@ class IscsiRig(FabricRig):
         return process.wait_gone(timeout_s=10)
 
     def stop(self) -> None:
+        self.crash.never()
         with suppress(Exception):
             self.fabric.reconcile([])
         self.fabric.stop()

@@ -112,11 +112,21 @@ class IscsiFabric(Fabric):
         self._current: _Live | None = None
 
     @classmethod
-    def open(cls, settings: DriverSettings, *, state_dir: Path) -> IscsiFabric:
-        """Read the options; tgtd is started or asked at the first verb."""
+    def open(
+        cls,
+        settings: DriverSettings,
+        *,
+        state_dir: Path,
+        client: Callable[[RunningTgtd], Tgt] = _client,
+    ) -> IscsiFabric:
+        """Read the options; tgtd is started or asked at the first verb.
+
+        ``client`` speaks to it; tests put one that fails on demand in its place.
+        """
         options = Options(settings, known=ISCSI_OPTIONS)
         read = read_settings(options)
-        return cls(settings=read, source=_source(options, read, state_dir), state_dir=state_dir)
+        source = _source(options, read, state_dir)
+        return cls(settings=read, source=source, state_dir=state_dir, client=client)
 
     def capabilities(self) -> FabricCapabilities:
         """CHAP, sessions, and a read-only LUN; starts nothing."""
