@@ -188,3 +188,21 @@ def test_status_loads_no_parser_of_command_lines(server: EngineServer) -> None:
     )
 
     assert done.stderr == "False\n"
+
+
+def test_the_asyncio_side_of_grpc_is_loaded_on_use_only(server: EngineServer) -> None:
+    """A read that succeeds never needs it; reading an error's details does, and works."""
+    program = (
+        "import sys; from clonepool.cli import main\n"
+        "main(['status', '--json']); print('grpc.aio._channel' in sys.modules, file=sys.stderr)\n"
+        "main(['pool', 'show', 'web']); import grpc.aio; print(grpc.aio.Call, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stderr.splitlines() == [
+        "False",
+        "error: pool web is not there",
+        "<class 'grpc.aio.Call'>",
+    ]

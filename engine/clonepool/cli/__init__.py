@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from clonepool.cli.light_start import defer_async_grpc
+
 OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
@@ -23,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # gRPC writes lines of its own to stderr, where a caller expects one line of ours
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    defer_async_grpc()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _dispatch(_take_endpoint(arguments))
