@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from clonepool.domain.states import VolumeState
@@ -56,9 +57,8 @@ def add_volumes(state_dir: Path, *, pool: str, count: int, state: VolumeState) -
         database.write(lambda transaction: _stop(transaction, pool, count, state))
         while len(added) < count:
             size = min(_CHUNK, count - len(added))
-            added += database.write(
-                lambda transaction, size=size: _add(transaction, pool, size, state)
-            )
+            chunk = partial(_add, pool=pool, count=size, state=state)
+            added += database.write(chunk)
         database.write(lambda transaction: _go_on(transaction, pool))
     finally:
         database.close()
@@ -79,7 +79,7 @@ def _go_on(transaction: Transaction, pool: str) -> None:
     transaction.sql("UPDATE pool SET stopped_reason = '' WHERE name = ?", (pool,))
 
 
-def _add(transaction: Transaction, pool: str, count: int, state: VolumeState) -> list[str]:
+def _add(transaction: Transaction, *, pool: str, count: int, state: VolumeState) -> list[str]:
     last = transaction.sql("SELECT coalesce(max(n), 0) FROM volume").fetchone()[0]
     node = transaction.sql("SELECT node FROM volume LIMIT 1").fetchone()
     values = {
