@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlmodel import Session
 
 from clonepool.errors import FailedPrecondition, Unavailable
@@ -61,10 +61,12 @@ class Database:
             with self.engine.connect() as connection:
                 if self._revision(connection) == head:
                     return
+                # the driver begins nothing by itself: cut off, a migration must leave nothing
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
                 connection.commit()
-        except OperationalError as error:
+        except DatabaseError as error:
             text = f"the database {self.path} can't be opened: {error.orig}"
             raise Unavailable(text, reason="DATABASE") from None
         except CommandError as error:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from clonepool.errors import Aborted, ClonepoolError, Unavailable
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 _MAX_GROUP = 64
 # a deferred change waits at most so long for a commit to share
 _DEFER_S = 0.05
-_DATABASE_ERRORS = (sqlite3.Error, OperationalError, IntegrityError)
+_DATABASE_ERRORS = (sqlite3.Error, DBAPIError)
 
 
 class Transaction:
@@ -46,23 +46,27 @@ class Transaction:
 
     @property
     def session(self) -> Session:
-        """The session of this change, made on first use."""
+        """The session of this change, made on first use.
+
+        It has a savepoint of its own: a flush that fails rolls back, and must not take the other
+        changes of the group with it.
+        """
         if self._session is None:
             self._session = Session(
-                self._connection, join_transaction_mode="rollback_only", autoflush=True
+                self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False
             )
         return self._session
 
     def finish(self) -> None:
         """Write what the session still holds."""
         if self._session is not None:
-            self._session.flush()
-            self._session.expunge_all()
+            self._session.commit()
+            self._session.close()
 
     def discard(self) -> None:
         """Forget what the session still holds."""
         if self._session is not None:
-            self._session.expunge_all()
+            self._session.close()
 
 
 Change = Callable[[Transaction], Result]
@@ -83,8 +87,10 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._deferred: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
+        self._deferred: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._closed = False
+        # nothing may be queued behind the end: it would never be answered
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -98,24 +104,27 @@ class Writer:
 
     def submit(self, change: Change[Result]) -> Future[Result]:
         """The same without waiting."""
-        if self._closed:
-            raise Unavailable("the engine is shutting down; try again", retry_after_s=1)
-        job = _Job(change)
-        self._queue.put(job)
-        return job.future
+        return self._put(self._queue, change)
 
     def defer(self, change: Change[Result]) -> Future[Result]:
         """The same for what nobody waits for: it shares the next commit rather than ask for one."""
-        if self._closed:
-            raise Unavailable("the engine is shutting down; try again", retry_after_s=1)
+        return self._put(self._deferred, change)
+
+    def _put(
+        self, jobs: queue.SimpleQueue[_Job[Any] | None], change: Change[Result]
+    ) -> Future[Result]:
         job = _Job(change)
-        self._deferred.put(job)
+        with self._closing:
+            if self._closed:
+                raise Unavailable("the engine is shutting down; try again", retry_after_s=1)
+            jobs.put(job)
         return job.future
 
     def close(self) -> None:
         """Finish what was submitted and end the thread."""
-        self._closed = True
-        self._queue.put(None)
+        with self._closing:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -149,6 +158,7 @@ class Writer:
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - the pool's own driver
         try:
+            connection.begin()
             raw.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 _run_job(connection, raw, job)
@@ -166,11 +176,11 @@ class Writer:
             job.outcome()
 
 
-def _drained(jobs: queue.SimpleQueue[_Job[Any]]) -> list[_Job[Any]]:
+def _drained(jobs: queue.SimpleQueue[_Job[Any] | None]) -> list[_Job[Any]]:
     drained: list[_Job[Any]] = []
     with contextlib.suppress(queue.Empty):
-        while True:
-            drained.append(jobs.get_nowait())
+        while job := jobs.get_nowait():
+            drained.append(job)
     return drained
 
 
@@ -180,7 +190,10 @@ def _run_job(connection: Connection, raw: sqlite3.Connection, job: _Job[Any]) ->
     try:
         result = job.change(transaction)
         transaction.finish()
-    except BaseException as error:  # noqa: BLE001 - it is handed to the caller
+    except BaseException as error:
+        if not raw.in_transaction:
+            # a full disk has SQLite roll back by itself, and that was the whole group
+            raise
         transaction.discard()
         raw.execute("ROLLBACK TO change")
         translated = _translated(error)

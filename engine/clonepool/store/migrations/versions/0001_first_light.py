@@ -49,9 +49,16 @@ TRIGGERS = {
         BEFORE INSERT ON volume
         WHEN NEW.state != 'planned'
         BEGIN SELECT RAISE(ABORT, 'volume: a new volume is planned'); END""",
+    "volume_forgotten": """
+        BEFORE DELETE ON volume
+        WHEN OLD.state != 'deleting'
+        BEGIN SELECT RAISE(ABORT, 'volume: only one that is being deleted is forgotten'); END""",
     "scrub_record_fixed": """
         BEFORE UPDATE ON scrub_record
         BEGIN SELECT RAISE(ABORT, 'scrub records are never changed'); END""",
+    "scrub_record_kept": """
+        BEFORE DELETE ON scrub_record
+        BEGIN SELECT RAISE(ABORT, 'scrub records are never deleted'); END""",
 }
 
 
