@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from clonepool_resources.image_fields import MASTER_IMAGE
+from clonepool_resources.pool_fields import REPLICA_POOL
 from clonepool_resources.server_fields import ATTACHMENT, SERVER
 from clonepool_resources.shared_fields import CONNECTION, SYSTEM_USER
-from clonepool_resources.storage_fields import MASTER_IMAGE, REPLICA_POOL
 from clonepool_resources.types import Field, Function, Kind, Resource
 
 RESOURCES: Final[tuple[Resource, ...]] = (MASTER_IMAGE, REPLICA_POOL, SERVER, ATTACHMENT)

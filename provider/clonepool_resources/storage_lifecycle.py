@@ -8,8 +8,9 @@ from clonepool.units import format_duration, format_size
 from google.protobuf.message import Message
 
 from clonepool_resources import convert
+from clonepool_resources.image_fields import MASTER_IMAGE
 from clonepool_resources.lifecycle import Lifecycle, NotSettled
-from clonepool_resources.storage_fields import MASTER_IMAGE, REPLICA_POOL
+from clonepool_resources.pool_fields import REPLICA_POOL
 from clonepool_resources.types import Inputs, Value
 
 
@@ -52,7 +53,7 @@ class ImageLifecycle(Lifecycle):
 
     def _import(self, begun: pb.MasterImage, inputs: Inputs) -> pb.MasterImage:
         def progress(image: pb.MasterImage) -> str:
-            return f"{self._title(inputs)}: importing {_imported(image.latest)}"
+            return f"{self._title(inputs)}: {_importing(image.latest)}"
 
         return self._waiting.watch(
             begun,
@@ -68,8 +69,8 @@ class ImageLifecycle(Lifecycle):
             return None
         if version.state == "importing":
             return DeadlineExceeded(
-                f"{title} is still importing after {format_duration(self._timeout_s)} "
-                f"({_imported(version)}); the import goes on, so run it again"
+                f"{title} is not there after {format_duration(self._timeout_s)} "
+                f"({_importing(version)}); the import goes on, so run it again"
             )
         return FailedPrecondition(
             f"{title}: the import of version {version.number} {version.state}: "
@@ -147,7 +148,8 @@ def _in_stock(pool: pb.ReplicaPool) -> int:
     return pool.counts.ready + pool.counts.attaching + pool.counts.allocated
 
 
-def _imported(version: pb.ImageVersion) -> str:
-    done = format_size(version.progress_bytes)
-    total = version.total_bytes
-    return f"{done} of {format_size(total)}" if total else f"{done} so far"
+def _importing(version: pb.ImageVersion) -> str:
+    done, total = version.progress_bytes, version.total_bytes
+    if not done:
+        return "importing"
+    return f"importing {format_size(done)}{f' of {format_size(total)}' if total else ''}"

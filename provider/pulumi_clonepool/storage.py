@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
-from clonepool_resources.storage_fields import MASTER_IMAGE, REPLICA_POOL
+from clonepool_resources.image_fields import MASTER_IMAGE
+from clonepool_resources.pool_fields import REPLICA_POOL
 
 from pulumi_clonepool.args import (
     CloneMode,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from clonepool.api.client import EngineClient
 
+from tests.provider.bench import Bench
 from tests.provider.faulty_engine import FaultyEngine
 from tests.support.pulumi_project import PulumiProject
 
@@ -35,6 +36,11 @@ def endpoint(engine: FaultyEngine, socket_path: Path) -> Iterator[str]:
 def client(endpoint: str) -> Iterator[EngineClient]:
     with EngineClient.connect(endpoint=endpoint, timeout_s=10) as connected:
         yield connected
+
+
+@pytest.fixture
+def bench(client: EngineClient) -> Bench:
+    return Bench(client)
 
 
 @pytest.fixture
