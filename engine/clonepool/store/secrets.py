@@ -43,15 +43,18 @@ class SecretBox:
             raise DataLoss(text, reason="SECRET_KEY") from None
 
     def _load_or_make(self) -> bytes:
-        try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
+        if self._path.exists():
             return self._load()
+        key = secrets.token_bytes(_KEY_BYTES)
+        # written aside: a start that is cut off must not leave half a key
+        aside = self._path.with_suffix(".new")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            key = secrets.token_bytes(_KEY_BYTES)
             file.write(key)
             file.flush()
             os.fsync(file.fileno())
+        aside.rename(self._path)
+        _sync_folder(self._path.parent)
         return key
 
     def _load(self) -> bytes:
@@ -63,3 +66,12 @@ class SecretBox:
             text = f"others may read {self._path}; run: chmod 600 {self._path}"
             raise FailedPrecondition(text, reason="SECRET_KEY")
         return key
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename durable: what is sealed from now on must not outlive its key."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
