@@ -93,9 +93,8 @@ def test_a_watcher_that_raises_ends_the_command(tmp_path: Path) -> None:
         if pid_file.exists() and pid_file.read_text():
             raise Cancelled("asked to stop")
 
-    script = (
-        f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    )
+    script = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    argv = [PYTHON, "-c", script, str(pid_file)]
     with pytest.raises(Cancelled):
         commands.run_watched(argv, timeout_s=TIMEOUT_S, watch=watch)
     with pytest.raises(ProcessLookupError):
