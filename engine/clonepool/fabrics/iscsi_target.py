@@ -15,7 +15,7 @@ from typing import Final
 
 from clonepool.domain.model import ChapAccount
 from clonepool.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
-from clonepool.fabrics.access_log import AccessLog
+from clonepool.fabrics.access_log import AccessLog, Granted
 from clonepool.fabrics.base import Access, ExportSpec
 from clonepool.fabrics.iscsi_names import check_initiator, target_iqn
 from clonepool.fabrics.target_table import (
@@ -108,10 +108,11 @@ class TargetWork:
         """
         if access.chap is not None:
             self._table.claim_username(access.chap.username, target=state.target)
+        before = self._log.find(state.target)
         self._log.remember(state.target, access)
         state.unsure = state.tainted = True
         if access.chap is not None:
-            self._new_account(state, access.chap)
+            self._new_account(state, access.chap, before=before)
             self._tgt.bind_account(tid=state.tid, username=access.chap.username)
             state.account = access.chap.username
         self._tgt.bind_initiator(tid=state.tid, name=access.initiator)
@@ -175,17 +176,19 @@ class TargetWork:
         parameters |= {"vendor_id": _VENDOR, "product_id": _PRODUCTS[lun.read_only]}
         self._tgt.update_lun(tid=tid, lun=lun.number, **parameters)
 
-    def _new_account(self, state: TargetState, chap: ChapAccount) -> None:
+    def _new_account(
+        self, state: TargetState, chap: ChapAccount, *, before: Granted | None
+    ) -> None:
         try:
             self._tgt.new_account(username=chap.username, secret=chap.secret)
         except TgtError as error:
             if error.code is not TgtCode.USER_EXIST:
                 raise
-            self._replace_account(state, chap)
-
-    def _replace_account(self, state: TargetState, chap: ChapAccount) -> None:
-        """An account of this name is there: a crash of ours left it, or it is somebody else's."""
-        if chap.username in list_free_accounts(self._tgt):
+        else:
+            return
+        ours = before is not None and before.username == chap.username
+        if ours and chap.username in list_free_accounts(self._tgt):
+            # left by a crash before it was bound, with a secret that nobody can tell
             self._tgt.delete_account(username=chap.username)
             self._tgt.new_account(username=chap.username, secret=chap.secret)
             return
@@ -193,8 +196,8 @@ class TargetWork:
         self._table.drop_username(chap.username)
         state.tainted = state.unsure = False
         raise AlreadyExists(
-            f"tgtd has a CHAP account {chap.username!r} for another target; choose another user "
-            "name, or let the engine generate it",
+            f"tgtd has a CHAP account {chap.username!r} that is not of this target; choose "
+            "another user name, or let the engine generate it",
             reason="CHAP_USERNAME_TAKEN",
         )
 

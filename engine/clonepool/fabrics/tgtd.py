@@ -265,20 +265,31 @@ class OwnTgtd(TgtdSource):
         deadline = time.monotonic() + _START_TIMEOUT_S
         child = Process.find(pid)
         while time.monotonic() < deadline:
-            if answering := self._answering():
+            answering = self._answering()
+            if answering and self._listens(answering):
                 return answering
-            if child is None or not child.is_alive():
+            # tgtd runs on without a port that it could not get, of no use to anybody
+            if answering or child is None or not child.is_alive():
                 break
             time.sleep(_POLL_S)
         if child is not None:
             child.signal(signal.SIGKILL)
+            child.wait_gone(timeout_s=_STOP_TIMEOUT_S)
+        raise self._start_failed()
+
+    def _listens(self, process: Process) -> bool:
+        tgt = Tgt(address=self._address, pid=process.pid)
+        return self._chosen_portal() in parse_portals(tgt.show_portals())
+
+    def _start_failed(self) -> FailedPrecondition:
         portal = self._chosen_portal()
         if not self._record.exists() and portal != self._portal:
             # no server knows the chosen port yet: choose another one next time
             (self._folder / "portal").unlink()
             self._kept_portal = ""
-        raise FailedPrecondition(
-            f"tgtd did not start on {portal}: {self._log_tail()} (log: {self._log})"
+        return FailedPrecondition(
+            f"tgtd could not start on {portal}; is the port in use? {self._log_tail()} "
+            f"(log: {self._log})"
         )
 
     def _log_tail(self) -> str:
