@@ -23,6 +23,7 @@ from clonepool.config import DriverSettings
 from clonepool.errors import ClonepoolError, FailedPrecondition
 from clonepool.fabrics.iscsi import IscsiFabric
 from clonepool.fabrics.processes import Process, boot_id
+from clonepool.fabrics.registry import create_fabric
 
 _START_TIMEOUT_S: Final = 30.0
 _STOP_TIMEOUT_S: Final = 20.0
@@ -59,7 +60,11 @@ class EngineProcess:
         self._config.write_text(_settings(self, workers=workers))
 
     def __enter__(self) -> EngineProcess:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -144,12 +149,14 @@ class EngineProcess:
         self._process = None
 
     def close(self) -> None:
-        """End the engine, then remove its exports and end its tgtd. May be repeated."""
+        """End the engine, then its tgtd and its bind mounts. May be repeated."""
         try:
-            if self._process is not None:
+            if self.is_running():
                 self.stop()
         finally:
+            self._process = None
             self.end_tgtd()
+            self._end_local_exports()
 
     def end_tgtd(self) -> None:
         """End the tgtd that this engine's fabric started, with the sessions on it, by its id."""
@@ -164,6 +171,14 @@ class EngineProcess:
         # with targets left it ignores SIGTERM; nothing of it outlives its process
         recorded.signal(signal.SIGKILL)
         recorded.wait_gone(timeout_s=_STOP_TIMEOUT_S)
+
+    def _end_local_exports(self) -> None:
+        """Unmount what the local fabric mounted."""
+        settings = DriverSettings(name="local", driver="local")
+        if (self._fabric_folder.parent / settings.name).exists():
+            fabric = create_fabric(settings, state_dir=self.state_dir)
+            for target in fabric.list():
+                fabric.unexport(target)
 
     def find_tgtd(self) -> Process | None:
         """The engine's own tgtd, if it runs and is recorded."""
