@@ -8,7 +8,7 @@ from clonepool.controllers.worker import Control, Finish
 from clonepool.domain.model import ImagePortion, Operation, ReplicaPool, Volume
 from clonepool.domain.policy import MAX_POOL_FAILURES, backoff_s
 from clonepool.domain.states import Severity, VolumeState
-from clonepool.errors import ClonepoolError, NotFound
+from clonepool.errors import ClonepoolError, Unavailable
 from clonepool.store import events, images, operations, pools, volumes
 from clonepool.store.writer import Transaction
 
@@ -36,14 +36,16 @@ class CloneVolume:
         )
 
     def run(self, operation: Operation, control: Control) -> Finish:
-        """Make the volume ready; a volume whose pool is going is deleted instead."""
+        """Make the volume ready; one that nobody wants any more is deleted instead."""
         with self._context.state.read() as session:
             volume = volumes.find(session, volume_id=operation.key)
             if volume is None or volume.state is not VolumeState.CLONING:
                 return _nothing
             pool, live = pools.get_any(session, pool_id=volume.pool_id)
             version = images.get_version(session, version_id=volume.image_version_id)
-        if not live:
+            wanted = pools.wanted_version(session, pool_id=volume.pool_id)
+        # of an old version it would be given up as soon as it is ready, if it ever can be
+        if not live or (wanted is not None and wanted.id != version.id):
             return self._given_up(volume)
         kind, used_bytes = self._clone(volume, version.writable, pool, control)
         fabric = self._context.drivers.fabric(volume.fabric)
@@ -89,10 +91,16 @@ class CloneVolume:
     ) -> float | None:
         """Try again later; after repeated failures the pool stops, visibly, until it is reset."""
         volume = volumes.find(transaction.session, volume_id=operation.key)
-        if volume is None:
+        if volume is None or volume.state is not VolumeState.CLONING:
             return None
         now = self._context.now()
         transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), volume.id))
+        _pool, live = pools.get_any(transaction.session, pool_id=volume.pool_id)
+        if not live:
+            return now
+        if isinstance(error, Unavailable):
+            # what is away comes back by itself, and then the pool must fill by itself
+            return now + backoff_s(attempt=operation.attempt)
         failures = pools.note_failure(transaction, pool_id=volume.pool_id)
         if failures < MAX_POOL_FAILURES:
             return now + backoff_s(attempt=operation.attempt)
@@ -137,7 +145,5 @@ class DeleteVolume:
         self, transaction: Transaction, operation: Operation, error: ClonepoolError
     ) -> float | None:
         """Never given up on: it would hold space that nothing lists."""
-        if isinstance(error, NotFound):
-            return None
         transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), operation.key))
         return self._context.now() + backoff_s(attempt=operation.attempt)

@@ -83,12 +83,6 @@ class Pools:
         with self._context.state.read() as session:
             return pools.list_page(session, page=page)
 
-    def wanted_version(self, *, pool_id: str) -> int:
-        """The number of the image version that new replicas are made of; 0: none is ready."""
-        with self._context.state.read() as session:
-            version = pools.wanted_version(session, pool_id=pool_id)
-            return version.number if version else 0
-
     def update(self, *, pool_id: str, spec: PoolSpec) -> ReplicaPool:
         """Change a pool in place."""
         before = self.get(ref=Ref(id=pool_id))
@@ -106,6 +100,8 @@ class Pools:
             now = self._context.now()
             name = pools.delete(transaction, pool_id=pool_id, now=now)
             if name is not None:
+                # clones that a stop had put off are given up
+                operations.defer_of_pool(transaction, pool_id=pool_id, run_after=now)
                 events.add(
                     transaction,
                     now=now,

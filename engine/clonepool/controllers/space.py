@@ -42,7 +42,11 @@ def room_for(context: Context, *, storage: str, mode: CloneMode, clone_bytes: in
     space = context.drivers.backend(storage).space()
     reserve_bytes = context.drivers.reserve_bytes(storage)
     with context.state.read() as session:
-        owed_bytes = volumes.owed_bytes(session, storage=storage)
+        owed_bytes = volumes.owed_bytes(
+            session,
+            storage=storage,
+            auto_is_full=is_full(context, storage=storage, mode=CloneMode.AUTO),
+        )
     full = is_full(context, storage=storage, mode=mode)
     clones = clones_that_fit(
         clone_bytes=clone_bytes if full else 0,

@@ -302,16 +302,19 @@ _UNUSED = """
 
 
 def forget_version(transaction: Transaction, *, version_id: str) -> None:
-    """The version's objects are gone; a tombstone goes with its last version."""
+    """The version's objects are gone, and so is the row."""
     row = transaction.session.get(tables.ImageVersion, version_id)
     if row is None or row.state != VersionState.DELETING:
         return
-    image_id = row.image_id
     transaction.session.delete(row)
     transaction.session.flush()
+    forget_empty_tombstones(transaction)
+
+
+def forget_empty_tombstones(transaction: Transaction) -> None:
+    """Tombstones go with their last version, or with their last pool's tombstone."""
     transaction.sql(
-        "DELETE FROM image WHERE id = ?1 AND deleted_at IS NOT NULL "
-        "AND NOT EXISTS (SELECT 1 FROM image_version WHERE image_id = ?1) "
-        "AND NOT EXISTS (SELECT 1 FROM pool WHERE image_id = ?1)",
-        (image_id,),
+        "DELETE FROM image WHERE deleted_at IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM image_version WHERE image_id = image.id) "
+        "AND NOT EXISTS (SELECT 1 FROM pool WHERE image_id = image.id)"
     )

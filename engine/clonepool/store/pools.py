@@ -135,9 +135,10 @@ def has_empty_tombstones(session: Session) -> bool:
 
 
 def forget_empty_tombstones(transaction: Transaction) -> None:
-    """Tombstones go with their last volume."""
+    """Tombstones go with their last volume, and those of images with their last pool."""
     for (pool_id,) in transaction.sql(_EMPTY_TOMBSTONES).fetchall():
         transaction.sql("DELETE FROM pool WHERE id = ?", (pool_id,))
+    images.forget_empty_tombstones(transaction)
 
 
 def find_live(session: Session, *, ref: Ref) -> tables.Pool | None:

@@ -199,12 +199,13 @@ def fabrics_in_use(session: Session) -> list[str]:
     return list(session.exec(select(tables.Volume.fabric).distinct()))
 
 
-def owed_bytes(session: Session, *, storage: str) -> int:
-    """What full clones on a storage may still grow by."""
+def owed_bytes(session: Session, *, storage: str, auto_is_full: bool) -> int:
+    """What full clones on a storage may still grow by, those that are to be made included."""
     row = session.connection().exec_driver_sql(
         "SELECT coalesce(sum(max(size_bytes - used_bytes, 0)), 0) FROM volume "
-        "WHERE storage = ? AND NOT slot AND (clone_kind = 'full' OR state = 'cloning' AND EXISTS "
-        "(SELECT 1 FROM pool WHERE pool.id = volume.pool_id AND clone_mode = 'full'))",
-        (storage,),
+        "WHERE storage = ? AND NOT slot AND (clone_kind = 'full' "
+        "OR state IN ('planned', 'cloning') AND EXISTS (SELECT 1 FROM pool "
+        "WHERE pool.id = volume.pool_id AND (clone_mode = 'full' OR clone_mode = 'auto' AND ?)))",
+        (storage, auto_is_full),
     )
     return int(row.scalar_one())

@@ -97,18 +97,30 @@ class EngineRig:
     ) -> None:
         self.folder = folder
         self.clock = ManualClock()
-        self.storage = storage or MemoryBackend()
         self.fabric = fabric or MemoryFabric()
-        options = {"reserve": reserve}
+        self._backends: dict[str, StorageBackend] = {}
+        self._storages: dict[str, DriverSettings] = {}
+        self.add_storage(STORAGE, storage or MemoryBackend(), reserve=reserve)
         self.settings = Settings(
             state_dir=folder / "state",
             listen="",
             node="node1",
-            storages={STORAGE: DriverSettings(name=STORAGE, driver="memory", options=options)},
+            storages=self._storages,
             fabrics={FABRIC: DriverSettings(name=FABRIC, driver="memory")},
             workers=workers,
         )
         self._engine: Engine | None = None
+
+    def add_storage(self, name: str, backend: StorageBackend, *, reserve: str = "0%") -> None:
+        """Configure a storage for the next ``open``, or replace one."""
+        self._backends[name] = backend
+        options = {"reserve": reserve}
+        self._storages[name] = DriverSettings(name=name, driver="memory", options=options)
+
+    @property
+    def storage(self) -> StorageBackend:
+        """The default storage."""
+        return self._backends[STORAGE]
 
     @property
     def engine(self) -> Engine:
@@ -119,7 +131,7 @@ class EngineRig:
     def open(self, *, start: bool = True) -> Engine:
         """Open the engine on what an earlier one left."""
         drivers = GivenDrivers(
-            self.settings, backends={STORAGE: self.storage}, fabrics={FABRIC: self.fabric}
+            self.settings, backends=self._backends, fabrics={FABRIC: self.fabric}
         )
         self._engine = Engine.open(self.settings, clock=self.clock, drivers=drivers)
         if start:
