@@ -41,6 +41,7 @@ class Engine:
         self._settings = settings
         self._lock = lock
         self._started_at = clock()
+        drivers.check()
         self._state = State(folder=settings.state_dir, node=settings.node, clock=clock)
         self._drivers = drivers
         context = Context(state=self._state, drivers=self._drivers, settings=settings)

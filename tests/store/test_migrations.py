@@ -11,10 +11,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from clonepool.domain.states import VOLUME_MOVES, VolumeState
 from clonepool.errors import FailedPrecondition, Unavailable
 from clonepool.store import tables  # noqa: F401 - registers the tables
-from clonepool.store.database import MIGRATIONS, Database
+from clonepool.store.database import Database
+from clonepool.store.migrate import MIGRATIONS, configuration
+from clonepool.store.migrations import HEAD
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlmodel import SQLModel
 
@@ -137,3 +140,9 @@ def test_nobody_else_reads_a_new_database(tmp_path: Path) -> None:
     Database(path).close()
     assert 0o600 == path.stat().st_mode & 0o777
     assert 0o700 == path.parent.stat().st_mode & 0o777
+
+
+def test_the_named_head_is_the_newest_revision() -> None:
+    """Opening compares with a constant, so that alembic loads only when there is work."""
+    script = ScriptDirectory.from_config(configuration())
+    assert script.get_current_head() == HEAD

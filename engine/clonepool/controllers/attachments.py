@@ -51,7 +51,7 @@ class Attachments:
             chap_secret=self._sealed_secret(spec, attachment_id),
             now=self._context.now(),
             lease_s=self.lease_s,
-            needs_initiator=self._needs_initiator,
+            reach=self._reach,
         )
         # held from before the claim: nobody can release what is still being granted
         with self._lock(attachment_id):
@@ -98,8 +98,9 @@ class Attachments:
             secret = secrets.token_urlsafe(_SECRET_BYTES)
         return self._context.state.secrets.seal(secret, context=f"attachment/{attachment_id}")
 
-    def _needs_initiator(self, fabric: str) -> bool:
-        return self._context.drivers.fabric(fabric).capabilities().needs_initiator
+    def _reach(self, fabric: str) -> allocation.Reach:
+        can = self._context.drivers.fabric(fabric).capabilities()
+        return allocation.Reach(needs_initiator=can.needs_initiator, chap=can.chap)
 
     def get(self, *, ref: Ref) -> Attachment:
         """One attachment, secret included. Raises NotFound."""
@@ -143,6 +144,9 @@ class Attachments:
         with self._lock(attachment_id):
             held = self._get_held(Ref(id=attachment_id))
             attachment_changes.check_fixed(held.attachment.spec, spec)
+            mode = allocation.effective_chap(
+                spec, fabric=held.fabric, has_chap=self._reach(held.fabric).chap
+            )
             changes_chap = self._changes_chap(held, spec)
             if changes_chap:
                 self._refuse_busy(held, force=spec.force_detach)
@@ -152,6 +156,7 @@ class Attachments:
                     transaction,
                     held=held,
                     spec=spec,
+                    chap_mode=mode,
                     chap_secret=sealed,
                     now=self._context.now(),
                 )

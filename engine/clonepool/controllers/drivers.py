@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,8 +19,10 @@ from clonepool.fabrics.base import Fabric
 from clonepool.fabrics.registry import create_fabric
 from clonepool.units import parse_size
 
+log = logging.getLogger(__name__)
 Driver = TypeVar("Driver")
 _DEFAULT_RESERVE = "5%"
+_PERCENT = re.compile(r"(\d{1,2}(\.\d+)?|100)%")
 
 
 class Drivers:
@@ -29,6 +33,22 @@ class Drivers:
         self._lock = threading.Lock()
         self._backends: dict[str, StorageBackend] = {}
         self._fabrics: dict[str, Fabric] = {}
+
+    def check(self) -> None:
+        """Refuse settings that can't work, before anything is served.
+
+        Raises InvalidArgument. A storage that is only away for now is logged: the others serve.
+        """
+        for settings in self._settings.fabrics.values():
+            create_fabric(settings, state_dir=self._settings.state_dir)
+        for name in self._settings.storages:
+            try:
+                self.backend(name)
+                self.reserve_bytes(name)
+            except InvalidArgument:
+                raise
+            except ClonepoolError as error:
+                log.warning("storage %s: %s", name, error)
 
     def backend(self, name: str) -> StorageBackend:
         """The storage of that name. Raises InvalidArgument (unknown), or what opening raises."""
@@ -92,9 +112,12 @@ class Drivers:
     def reserve_bytes(self, name: str) -> int:
         """Free space of a storage that clones must leave alone."""
         text = self._settings.storages[name].options.get("reserve", _DEFAULT_RESERVE)
-        if text.endswith("%"):
-            return int(self.backend(name).space().total_bytes * float(text[:-1]) / 100)
-        return parse_size(text, field=f"storages.{name}.reserve")
+        field = f"storages.{name}.reserve"
+        if not text.endswith("%"):
+            return parse_size(text, field=field)
+        if not _PERCENT.fullmatch(text):
+            raise InvalidArgument.field(field, f"{text!r} is no share; write 5% or 10GiB")
+        return int(self.backend(name).space().total_bytes * float(text[:-1]) / 100)
 
     def open_fabrics(self) -> Mapping[str, Fabric]:
         """The fabrics opened so far."""

@@ -63,6 +63,14 @@ _LAST_N = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What a fabric asks of the servers that it reaches, and whether it knows CHAP."""
+
+    needs_initiator: bool
+    chap: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClaimRequest:
     """A claim with all that is decided before the transaction begins."""
 
@@ -74,7 +82,7 @@ class ClaimRequest:
     chap_secret: str  # sealed, for the same case
     now: float
     lease_s: float
-    needs_initiator: Callable[[str], bool]  # of a fabric's name
+    reach: Callable[[str], Reach]  # of a fabric's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +136,16 @@ def already_exists(kind: str, name: str, object_id: str, *, same_token: bool) ->
 def _claim_new(transaction: Transaction, request: ClaimRequest) -> str:
     pool = _get_pool(transaction, request.spec.pool)
     user = _system_user(pool, request.spec)
+    reach = request.reach(pool.fabric)
     server = allocation_servers.resolve(
         transaction,
         spec=request.spec,
         user=user,
-        needs_initiator=request.needs_initiator(pool.fabric),
+        needs_initiator=reach.needs_initiator,
         now=request.now,
     )
     values = _new_values(request, pool=pool, user=user, server=server)
+    values |= _chap_values(request, fabric=pool.fabric, has_chap=reach.chap)
     taken = _take(transaction, values, version_id=pool.version_id, n=_LAST_N, now=request.now)
     if taken is None:
         _check_may_wait(transaction, pool=pool, name=request.spec.pool)
@@ -203,15 +213,34 @@ def _new_values(
         "generation": 0,
         "number": 0,
         "spec": request.document,
-        "chap_mode": spec.chap.mode.value,
-        "chap_username": spec.chap.username,
-        "chap_secret": request.chap_secret,
         "force_detach": spec.force_detach,
         "token": request.token,
         "digest": request.digest,
         "now": request.now,
         "allocated_at": None,
     }
+
+
+def _chap_values(request: ClaimRequest, *, fabric: str, has_chap: bool) -> dict[str, Any]:
+    mode = effective_chap(request.spec, fabric=fabric, has_chap=has_chap)
+    return {
+        "chap_mode": mode.value,
+        "chap_username": request.spec.chap.username,
+        "chap_secret": request.chap_secret if mode is not ChapMode.NONE else "",
+    }
+
+
+def effective_chap(spec: AttachmentSpec, *, fabric: str, has_chap: bool) -> ChapMode:
+    """The mode that holds: generated means none on a fabric without CHAP.
+
+    Raises InvalidArgument where an account was given that would protect nothing.
+    """
+    if has_chap:
+        return spec.chap.mode
+    if spec.chap.mode is ChapMode.GIVEN:
+        text = f"fabric {fabric} has no CHAP; leave the account out"
+        raise InvalidArgument.field("chap.mode", text)
+    return ChapMode.NONE
 
 
 def _take(
@@ -235,7 +264,10 @@ def _taken_values(spec: AttachmentSpec, taken: tuple[Any, ...]) -> dict[str, Any
 
 
 def chap_username(spec: AttachmentSpec, volume_id: str, generation: int) -> str:
-    """An account of its own for each export: accounts are global to the iSCSI daemon."""
+    """An account of its own for each export: accounts are global to the iSCSI daemon.
+
+    Never used where the effective mode is none.
+    """
     if spec.chap.mode is ChapMode.GENERATED:
         return f"cp-{volume_id.replace('-', '')[:24]}-g{generation}"
     return spec.chap.username

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clonepool.domain.content import attachment_document, canonical, digest
 from clonepool.domain.model import AttachmentSpec
+from clonepool.domain.states import ChapMode
 from clonepool.errors import FailedPrecondition, InvalidArgument
 from clonepool.store import allocation
 from clonepool.store.attachments import Held
@@ -23,10 +24,11 @@ def change(
     *,
     held: Held,
     spec: AttachmentSpec,
+    chap_mode: ChapMode,
     chap_secret: str,
     now: float,
 ) -> None:
-    """Write the new declaration; the grant follows."""
+    """Write the new declaration; the grant follows. ``chap_mode`` is the one that holds."""
     attachment = held.attachment
     username = allocation.chap_username(spec, attachment.volume_id, attachment.volume_generation)
     document = attachment_document(spec)
@@ -35,9 +37,9 @@ def change(
         "force_detach = ?, token_digest = ?, changed_at = ? WHERE id = ? AND state != 'detaching'",
         (
             canonical(document),
-            spec.chap.mode.value,
+            chap_mode.value,
             username if attachment.volume_id else spec.chap.username,
-            chap_secret,
+            chap_secret if chap_mode is not ChapMode.NONE else "",
             spec.force_detach,
             digest([document, spec.chap.secret]),
             now,

@@ -8,17 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlmodel import Session
 
-from clonepool.errors import FailedPrecondition, Unavailable
+from clonepool.errors import Unavailable
+from clonepool.store.migrations import HEAD
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 # as many readers at once as the server has threads for short reads
 _READERS = 16
 
@@ -54,27 +50,18 @@ class Database:
         self._migrate()
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        head = ScriptDirectory.from_config(config).get_current_head()
         try:
             with self.engine.connect() as connection:
-                if self._revision(connection) == head:
+                if self._revision(connection) == HEAD:
                     return
-                # the driver begins nothing by itself: cut off, a migration must leave nothing
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-                connection.commit()
+                from clonepool.store.migrate import (  # noqa: PLC0415 - half a second of imports
+                    upgrade,
+                )
+
+                upgrade(connection, path=self.path)
         except DatabaseError as error:
             text = f"the database {self.path} can't be opened: {error.orig}"
             raise Unavailable(text, reason="DATABASE") from None
-        except CommandError as error:
-            text = (
-                f"the database {self.path} is of another version of Clonepool ({error}); "
-                "run the version that wrote it, or a newer one"
-            )
-            raise FailedPrecondition(text, reason="DATABASE_VERSION") from None
 
     @staticmethod
     def _revision(connection: Any) -> str | None:

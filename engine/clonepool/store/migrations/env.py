@@ -1,8 +1,9 @@
 """Alembic's environment: runs on the connection that the database gives it."""
 
 from alembic import context
-from clonepool.store import tables  # noqa: F401 - registers the tables
 from sqlmodel import SQLModel
+
+from clonepool.store import tables  # noqa: F401 - registers the tables
 
 context.configure(
     connection=context.config.attributes["connection"],
