@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from clonepool.sparse import copy_sparse, reflink
-from clonepool.testing.file_systems import mounted_xfs
-
 from benchmarks.figures import Figure, Skip
 from benchmarks.needs import need_tgt, need_xfs
 from benchmarks.rounds import alternate, burst
 from benchmarks.site import IMAGE_BYTES, Site, open_site, sparse_source
+from clonepool.sparse import copy_sparse, reflink
+from clonepool.testing.file_systems import mounted_xfs
 
 NAME = "clone_rate"
 _XFS_BYTES = 4 * 2**30

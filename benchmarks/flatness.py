@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from clonepool.testing.file_systems import mounted_xfs
-
 from benchmarks.bulk import add_ready_volumes
 from benchmarks.figures import Figure, Goal, Skip
 from benchmarks.needs import need_tgt, need_xfs
 from benchmarks.rounds import Burst, alternate, burst, latency_details
 from benchmarks.site import Site, open_site
+from clonepool.testing.file_systems import mounted_xfs
 
 NAME = "flatness"
 GOAL = Goal(ratio=1.2)

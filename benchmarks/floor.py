@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.processes import end_tgtd
 from clonepool.config import DriverSettings
 from clonepool.domain import names
 from clonepool.domain.model import ChapAccount
@@ -21,8 +22,6 @@ from clonepool.domain.states import PortionRole
 from clonepool.fabrics.base import Access, ExportSpec, Fabric, Lun
 from clonepool.fabrics.registry import create_fabric
 from clonepool.store.state import State
-
-from benchmarks.processes import end_tgtd
 
 ATTACH_FLOOR = "a durable commit + the LUN map (tgt)"
 RELEASE_FLOOR = "a durable commit + revoke and unexport (tgt)"

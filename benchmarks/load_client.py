@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
-from clonepool.api.client import EngineClient
-from clonepool.api.v1 import engine_pb2 as pb
 
 from benchmarks.floor_server import SERVICE
 from benchmarks.rounds import burst
+from clonepool.api.client import EngineClient
+from clonepool.api.v1 import engine_pb2 as pb
 
 
 class EngineSide:

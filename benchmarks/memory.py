@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.backends.directory import Place, StorageDirectory
-from clonepool.domain import names
-from clonepool.domain.states import VolumeState
-
 from benchmarks import remote_site
 from benchmarks.bulk import add_volumes
 from benchmarks.figures import Figure, Goal
 from benchmarks.processes import EngineProcess, end, engine_process, environment, memory_mib
 from benchmarks.rounds import alternate
 from benchmarks.site import IMAGE_BYTES
+from clonepool.api.v1 import engine_pb2 as pb
+from clonepool.backends.directory import Place, StorageDirectory
+from clonepool.domain import names
+from clonepool.domain.states import VolumeState
 
 NAME = "memory"
 _REST_GOAL = Goal(limit=120, text="< 120 MiB")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from clonepool.testing.file_systems import missing_for_xfs
-
 from benchmarks.figures import Skip
+from clonepool.testing.file_systems import missing_for_xfs
 from tools import pulumi_cli
 
 # a normal user's PATH lacks the administrators' folders

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from clonepool.api.client import EngineClient
 from clonepool.fabrics.processes import Process
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 BIN = Path(sys.executable).parent
 CHECKOUT = Path(__file__).resolve().parents[1]

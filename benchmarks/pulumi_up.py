@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from clonepool.api.client import EngineClient
-
 from benchmarks import remote_site
 from benchmarks.figures import NO_GOAL, Figure, Goal
 from benchmarks.needs import need_pulumi, need_tgt
 from benchmarks.processes import CHECKOUT, engine_process
 from benchmarks.rounds import alternate
+from clonepool.api.client import EngineClient
 from tests.support.pulumi_project import PulumiProject
 
 NAME = "pulumi_up"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clonepool.api.client import EngineClient
-from clonepool.api.v1 import engine_pb2 as pb
-
 from benchmarks.rounds import wait_until
 from benchmarks.site import IMAGE_BYTES, NEVER, sparse_source
+from clonepool.api.client import EngineClient
+from clonepool.api.v1 import engine_pb2 as pb
 
 _TIMEOUT_S = 900.0
 

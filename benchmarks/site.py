@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from benchmarks.processes import end_tgtd
+from benchmarks.rounds import wait_until
 from clonepool.config import DriverSettings, Settings
 from clonepool.domain.model import (
     AttachmentSpec,
@@ -22,9 +24,6 @@ from clonepool.domain.model import (
 )
 from clonepool.domain.states import SystemUserKind, VolumeState
 from clonepool.engine import Engine
-
-from benchmarks.processes import end_tgtd
-from benchmarks.rounds import wait_until
 
 NODE = "bench"
 USER = SystemUser(name="acme", kind=SystemUserKind.CUSTOMER)

@@ -31,7 +31,6 @@ from clonepool.testing.engine_process import EngineProcess  # noqa: E402
 from clonepool.testing.images import make_ext4_image, read_ext4_file  # noqa: E402
 from clonepool.testing.initiator import InitiatorError, initiator_available  # noqa: E402
 from clonepool.units import format_size  # noqa: E402
-
 from tools import pulumi_cli  # noqa: E402
 from tools.demo_infrastructure import (  # noqa: E402
     CommandLine,

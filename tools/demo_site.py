@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.testing.engine_process import EngineProcess
-
 from tools.demo_infrastructure import DemoFailed
 
 Seen = TypeVar("Seen")

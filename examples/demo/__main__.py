@@ -5,6 +5,7 @@ their volumes back, and the third released one has all of them scrubbed.
 """
 
 import pulumi
+
 import pulumi_clonepool as clonepool
 
 config = pulumi.Config()

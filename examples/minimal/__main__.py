@@ -1,6 +1,7 @@
 """One master image, a pool of its replicas, and a server that gets one."""
 
 import pulumi
+
 import pulumi_clonepool as clonepool
 
 config = pulumi.Config()

@@ -5,8 +5,9 @@ Lower `servers` and run `pulumi up` again: the servers that go give their volume
 """
 
 import pulumi
-import pulumi_clonepool as clonepool
 import pulumi_random as random
+
+import pulumi_clonepool as clonepool
 
 config = pulumi.Config()
 fabric = config.require("fabric")

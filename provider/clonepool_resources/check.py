@@ -14,7 +14,6 @@ from typing import Final, TypeAlias
 
 from clonepool.errors import FieldViolation, InvalidArgument
 from clonepool.units import parse_duration, parse_size
-
 from clonepool_resources.types import (
     EnumType,
     Field,

@@ -10,7 +10,6 @@ from typing import Any
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.units import parse_size
-
 from clonepool_resources.types import Inputs, Value
 from clonepool_resources.values import parse_mode, write_mode, write_size
 

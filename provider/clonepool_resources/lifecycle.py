@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.errors import AlreadyExists, ClonepoolError, NotFound
 from google.protobuf.message import Message
 
+from clonepool.api.v1 import engine_pb2 as pb
+from clonepool.errors import AlreadyExists, ClonepoolError, NotFound
 from clonepool_resources.diff import diff
 from clonepool_resources.types import Inputs, Resource, Value
 from clonepool_resources.values import echo

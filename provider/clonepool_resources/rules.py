@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from clonepool.errors import FieldViolation
-
 from clonepool_resources.types import Inputs, Kind, Value
 from clonepool_resources.values import canonical
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from google.protobuf.message import Message
+
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.errors import (
     Aborted,
@@ -13,8 +15,6 @@ from clonepool.errors import (
     Unavailable,
 )
 from clonepool.units import format_duration, parse_duration
-from google.protobuf.message import Message
-
 from clonepool_resources import convert
 from clonepool_resources.lifecycle import Lifecycle, NotSettled
 from clonepool_resources.server_fields import ATTACHMENT, SERVER

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.errors import ClonepoolError, DeadlineExceeded, FailedPrecondition
 from clonepool.units import format_duration, format_size
-from google.protobuf.message import Message
-
 from clonepool_resources import convert
 from clonepool_resources.image_fields import MASTER_IMAGE
 from clonepool_resources.lifecycle import Lifecycle, NotSettled

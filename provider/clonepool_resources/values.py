@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from clonepool.errors import ClonepoolError
 from clonepool.units import parse_duration, parse_size
-
 from clonepool_resources.types import (
     EnumType,
     Field,

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pulumi
+
 from clonepool.errors import ClonepoolError
 
 

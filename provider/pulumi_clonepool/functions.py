@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from clonepool.errors import ClonepoolError
 
+from clonepool.errors import ClonepoolError
 from pulumi_clonepool.errors import LookupFailed, one_line
 from pulumi_clonepool.resource import ClonepoolResource
 from pulumi_clonepool.settings import Settings, engine_client
 
 if TYPE_CHECKING:
-    from clonepool.api.v1 import engine_pb2
     from google.protobuf.message import Message
 
+    from clonepool.api.v1 import engine_pb2
     from pulumi_clonepool.servers import ServerStorageAttachment
     from pulumi_clonepool.storage import ReplicaPool
 

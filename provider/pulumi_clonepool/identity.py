@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 import pulumi
+
 from clonepool_resources.shared_fields import NAME_PATTERN
 
 _LONGEST_NAME: Final = 63

@@ -11,14 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
-from clonepool.errors import ClonepoolError, FieldViolation
-from clonepool_resources.check import check
-from clonepool_resources.diff import diff
-from clonepool_resources.lifecycle import Lifecycle, NotSettled, State
-from clonepool_resources.server_lifecycle import AttachmentLifecycle, ServerLifecycle
-from clonepool_resources.storage_lifecycle import ImageLifecycle, PoolLifecycle
-from clonepool_resources.types import Resource
-from clonepool_resources.waiting import Waiting
 from pulumi import output
 from pulumi.dynamic import (
     CheckFailure,
@@ -31,6 +23,14 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
+from clonepool.errors import ClonepoolError, FieldViolation
+from clonepool_resources.check import check
+from clonepool_resources.diff import diff
+from clonepool_resources.lifecycle import Lifecycle, NotSettled, State
+from clonepool_resources.server_lifecycle import AttachmentLifecycle, ServerLifecycle
+from clonepool_resources.storage_lifecycle import ImageLifecycle, PoolLifecycle
+from clonepool_resources.types import Resource
+from clonepool_resources.waiting import Waiting
 from pulumi_clonepool.errors import ProviderError, one_line, show_errors_in_one_line
 from pulumi_clonepool.progress import report
 from pulumi_clonepool.settings import Settings, engine_client

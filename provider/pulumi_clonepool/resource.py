@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import pulumi
 import pulumi.dynamic
-from clonepool_resources.types import Field, Resource
 
+from clonepool_resources.types import Field, Resource
 from pulumi_clonepool.identity import derived_name, request_token
 from pulumi_clonepool.providers import REQUEST_TOKEN, ClonepoolProvider
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from clonepool_resources.server_fields import ATTACHMENT, SERVER
 
+from clonepool_resources.server_fields import ATTACHMENT, SERVER
 from pulumi_clonepool.args import (
     AttachmentTimeoutsArgs,
     ChapArgs,

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
+
 from clonepool_resources.image_fields import MASTER_IMAGE
 from clonepool_resources.pool_fields import REPLICA_POOL
-
 from pulumi_clonepool.args import (
     CloneMode,
     ImagePortionArgs,

@@ -13,12 +13,12 @@ from typing import Any
 
 import grpc
 import pytest
+
 from clonepool.api.client import EngineClient
 from clonepool.api.endpoint import parse_endpoint
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.errors import InvalidArgument, NotFound, Unavailable
 from clonepool.service.server import EngineServer
-
 from tests.service.fake_engine import FakeEngine
 from tests.service.serving import make_server, make_settings
 

@@ -7,11 +7,12 @@ from urllib.parse import quote
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
+
 from clonepool import errors
 from clonepool.api import status
 from clonepool.api.details import DOMAIN
 from clonepool.errors import ClonepoolError, CommandError, FieldViolation
-from google.rpc import error_details_pb2, status_pb2
 
 KINDS = [
     kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from clonepool.backends.base import StorageBackend
 from clonepool.backends.file import FileBackend
 from clonepool.backends.file_probe import file_system_kind

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from clonepool import commands
 from clonepool.backends import file_erase
 from clonepool.backends.file import FileBackend

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from clonepool.backends.memory import CHUNK_BYTES, MemoryBackend
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import ResourceExhausted

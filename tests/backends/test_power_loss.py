@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from clonepool.backends.file import FileBackend
 from clonepool.domain.states import CloneMode
 from clonepool.errors import ClonepoolError

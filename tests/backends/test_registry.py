@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from clonepool.backends.file import FileBackend
 from clonepool.backends.memory import MemoryBackend
 from clonepool.backends.registry import DRIVERS, create_backend

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from clonepool.cli import main
 from clonepool.service.server import EngineServer
-
 from tests.service.fake_engine import FakeEngine
 from tests.service.serving import make_server, make_settings
 

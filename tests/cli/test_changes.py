@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from clonepool.domain.states import (
     AfterScrub,
     ChapMode,
@@ -19,7 +20,6 @@ from clonepool.domain.states import (
     WhenEmpty,
 )
 from clonepool.service.server import EngineServer
-
 from tests.cli.conftest import Run
 from tests.service.fake_engine import ACME, FakeEngine
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from clonepool.cli.checks import FAIL, OK, WARN, Check
 from clonepool.cli.checks_machine import check_machine
 from clonepool.cli.checks_tools import check_tools
 from clonepool.cli.doctor import run_checks
 from clonepool.config import DriverSettings
 from clonepool.service.server import EngineServer
-
 from tests.service.serving import make_settings
 
 CLONEPOOL = Path(sys.executable).parent / "clonepool"

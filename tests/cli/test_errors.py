@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from clonepool.service.server import EngineServer
 
+from clonepool.service.server import EngineServer
 from tests.cli.conftest import Run
 from tests.service.fake_engine import FakeEngine
 
@@ -195,7 +195,8 @@ def test_the_asyncio_side_of_grpc_is_loaded_on_use_only(server: EngineServer) ->
     program = (
         "import sys; from clonepool.cli import main\n"
         "main(['status', '--json']); print('grpc.aio._channel' in sys.modules, file=sys.stderr)\n"
-        "main(['pool', 'show', 'web']); import grpc.aio; print(grpc.aio.Call.__name__, file=sys.stderr)"
+        "main(['pool', 'show', 'web']); import grpc.aio\n"
+        "print(grpc.aio.Call.__name__, file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
+
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli.output import format_table
 from clonepool.domain.model import ServerSpec
-
 from tests.cli.conftest import Run
 from tests.service.fake_engine import FakeEngine
 

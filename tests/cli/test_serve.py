@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 

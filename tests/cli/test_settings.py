@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from clonepool.cli.settings import KEYS, load_settings
 from clonepool.config import DriverSettings, Settings
 from clonepool.errors import InvalidArgument

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from clonepool.backends.base import Space
 from clonepool.backends.memory import MemoryBackend
 from clonepool.domain.model import PageRequest, Ref, ScrubPolicy

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clonepool.testing.fabric_rig import Exports
 
+from clonepool.testing.fabric_rig import Exports
 from tests.fabrics.rigs import IscsiRig
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from clonepool.testing.fabric_rig import Exports, FabricRig
 from clonepool.testing.fabric_suite import FabricSuite
-
 from tests.fabrics.rigs import IscsiRig, LocalRig, MemoryRig
 
 

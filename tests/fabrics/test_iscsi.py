@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from clonepool.domain.model import ChapAccount
 from clonepool.errors import (
     AlreadyExists,
@@ -19,7 +20,6 @@ from clonepool.errors import (
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec
 from clonepool.testing.fabric_rig import RO, RW, SERVER_A, SERVER_B, Exports, Refused, lun
 from clonepool.testing.initiator import InitiatorError, Session
-
 from tests.fabrics.raw_login import LoginEnded, RawLogin
 from tests.fabrics.rigs import BLOCK, IscsiClient, IscsiRig
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from itertools import count
 
 import pytest
+
 from clonepool.domain.model import ChapAccount
 from clonepool.fabrics.base import Access, ExportSpec
 from clonepool.fabrics.tgt_show import parse_accounts
 from clonepool.testing.fabric_rig import RW, SERVER_A, SERVER_B, Exports, Refused
-
 from tests.fabrics.rigs import BLOCK, Crash, IscsiRig
 
 pytestmark = pytest.mark.tgt

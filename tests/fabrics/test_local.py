@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from clonepool import commands
 from clonepool.domain.model import ChapAccount, Connection
 from clonepool.domain.states import PortionRole
@@ -18,7 +19,6 @@ from clonepool.errors import FailedPrecondition, InvalidArgument, Unavailable
 from clonepool.fabrics.base import Access, ExportSpec
 from clonepool.fabrics.bind_mount import bind_read_only, is_mount, is_read_only_mount, unmount
 from clonepool.testing.fabric_rig import RO, RW, Exports
-
 from tests.fabrics.as_nobody import as_nobody, needs_root_to_become_nobody
 from tests.fabrics.rigs import LocalRig
 

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+
 from clonepool.domain.model import ChapAccount
 from clonepool.errors import FailedPrecondition
 from clonepool.fabrics.base import Access
 from clonepool.fabrics.tgt import Tgt, TgtAway
 from clonepool.testing.fabric_rig import RO, RW, SERVER_A, Exports, Refused, WriteRefused
 from clonepool.testing.initiator import initiator_available
-
 from tests.fabrics.as_nobody import as_nobody, needs_root_to_become_nobody
 from tests.fabrics.rigs import IscsiRig
 

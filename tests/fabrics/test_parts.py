@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from clonepool.domain.model import ChapAccount
 from clonepool.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
 from clonepool.fabrics import access_log
@@ -18,7 +19,6 @@ from clonepool.fabrics.memory import MemoryFabric
 from clonepool.fabrics.tids import TargetIds
 from clonepool.testing.fabric_rig import SERVER_A, SERVER_B, Exports
 from clonepool.testing.initiator import InitiatorError, ScsiError, Session
-
 from tests.fabrics.rigs import IscsiRig
 
 CHAP = ChapAccount(username="user-a", secret="secret-of-a-12")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from clonepool.config import DriverSettings
 from clonepool.errors import InvalidArgument
 from clonepool.fabrics.registry import FABRIC_DRIVERS, create_fabric

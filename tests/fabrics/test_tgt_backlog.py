@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from clonepool.fabrics.tgt import Tgt, TgtAway, TgtMode, TgtOp
 
 OK = struct.pack("=II", 0, 8)

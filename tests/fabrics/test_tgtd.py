@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from clonepool.domain.model import ChapAccount
 from clonepool.errors import AlreadyExists, FailedPrecondition, Unavailable
 from clonepool.fabrics.base import Access
@@ -19,7 +20,6 @@ from clonepool.fabrics.processes import Process, boot_id
 from clonepool.fabrics.tgt import Tgt, TgtAway, TgtCode, TgtError
 from clonepool.fabrics.tgtd import OwnTgtd
 from clonepool.testing.fabric_rig import SERVER_A, SERVER_B, Exports, Refused
-
 from tests.fabrics.rigs import IscsiRig
 
 pytestmark = pytest.mark.tgt

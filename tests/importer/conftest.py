@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
 from clonepool.backends.file import FileBackend
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from clonepool import commands
 from clonepool.backends.file import FileBackend
 from clonepool.domain.model import ImagePortion, PortionSpec

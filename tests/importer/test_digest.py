@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from clonepool.errors import Cancelled
 from clonepool.importer.digest import CHUNK_BYTES, digest_content, digest_file
 from clonepool.testing.images import make_random_image, make_sparse_image

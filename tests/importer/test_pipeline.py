@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from clonepool import commands
 from clonepool.backends.base import StorageBackend
 from clonepool.backends.file import FileBackend

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
+
 from clonepool import commands
 from clonepool.domain.model import Preconfigure
 from clonepool.domain.states import PortionRole

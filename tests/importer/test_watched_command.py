@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from clonepool import commands
 from clonepool.errors import Cancelled, CommandError
 

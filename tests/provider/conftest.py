@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clonepool.api.client import EngineClient
 
+from clonepool.api.client import EngineClient
 from tests.provider.bench import Bench
 from tests.provider.faulty_engine import FaultyEngine
 from tests.support.pulumi_project import PulumiProject

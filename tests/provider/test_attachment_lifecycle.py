@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from clonepool.errors import (
     Aborted,
     Cancelled,
@@ -12,7 +13,6 @@ from clonepool.errors import (
 )
 from clonepool_resources.lifecycle import NotSettled
 from clonepool_resources.server_lifecycle import AttachmentLifecycle
-
 from tests.provider.bench import ATTACHMENT, Bench, checked
 from tests.provider.faulty_engine import SECRET, FaultyEngine
 

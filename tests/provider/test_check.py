@@ -6,6 +6,9 @@ import string
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.errors import InvalidArgument
 from clonepool.service import validate
@@ -13,8 +16,6 @@ from clonepool_resources import convert
 from clonepool_resources.check import Checked, check
 from clonepool_resources.declaration import resource
 from clonepool_resources.types import Inputs
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 class Unknown:

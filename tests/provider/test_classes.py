@@ -10,8 +10,9 @@ from importlib import resources
 from typing import Any
 
 import pulumi
-import pulumi_clonepool
 import pytest
+
+import pulumi_clonepool
 from clonepool_resources.declaration import FUNCTIONS, RESOURCES
 from clonepool_resources.types import EnumType, Field, FieldType, ListOf, ObjectType, Resource
 from pulumi_clonepool import args, outputs

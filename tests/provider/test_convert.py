@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain import model
 from clonepool.service import convert as engine_convert
@@ -14,8 +17,6 @@ from clonepool_resources.check import check
 from clonepool_resources.declaration import RESOURCES, resource
 from clonepool_resources.types import Field, Inputs, ObjectType
 from clonepool_resources.values import echo, write_size
-from hypothesis import given
-from hypothesis import strategies as st
 
 IMAGE = {
     "name": "web",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from clonepool_resources.check import check
 from clonepool_resources.declaration import resource
 from clonepool_resources.diff import Difference, diff

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.runtime.proto import provider_pb2
-from pulumi_clonepool import providers
 
+from pulumi_clonepool import providers
 from tests.provider.dynamic_server import UNKNOWN, DynamicServer, serve
 from tests.provider.faulty_engine import FaultyEngine
 

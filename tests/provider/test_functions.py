@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pulumi
 import pytest
+
 from clonepool_resources.server_lifecycle import AttachmentLifecycle
 from clonepool_resources.storage_lifecycle import PoolLifecycle
 from pulumi_clonepool import get_attachment, get_pool
 from pulumi_clonepool.errors import LookupFailed
-
 from tests.provider.bench import ATTACHMENT, Bench, checked
 from tests.provider.faulty_engine import SECRET
 

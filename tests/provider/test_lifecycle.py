@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from clonepool.errors import AlreadyExists, FailedPrecondition, Unavailable
 from clonepool_resources.lifecycle import Lifecycle, NotSettled
 from clonepool_resources.server_lifecycle import AttachmentLifecycle, ServerLifecycle
 from clonepool_resources.storage_lifecycle import ImageLifecycle, PoolLifecycle
 from clonepool_resources.types import Inputs
 from clonepool_resources.waiting import Waiting
-
 from tests.provider.bench import ATTACHMENT, Bench, checked
 from tests.provider.faulty_engine import FaultyEngine
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clonepool_resources.declaration import FUNCTIONS, RESOURCES
-from clonepool_resources.types import Field, ObjectType, Resource
 from jsonschema import Draft202012Validator
 
+from clonepool_resources.declaration import FUNCTIONS, RESOURCES
+from clonepool_resources.types import Field, ObjectType, Resource
 from tools.generate_schema import Schema, camel
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from clonepool.api.client import EngineClient
 from clonepool.config import Settings
 from clonepool.service.server import EngineServer
-
 from tests.service.fake_engine import FakeEngine
 from tests.service.serving import make_server, make_settings
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from clonepool.config import Settings
 from clonepool.service.server import EngineServer
-
 from tests.service.fake_engine import FakeEngine
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.config import Settings
 from clonepool.errors import ResourceExhausted, Unavailable
 from clonepool.service.server import EngineServer
-
 from tests.service.fake_engine import FakeEngine
 from tests.service.serving import make_server
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.errors import NotFound
-
 from tests.service.fake_engine import FakeEngine
 
 ACME = pb.SystemUser(name="acme", kind=pb.SYSTEM_USER_KIND_CUSTOMER)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from clonepool.api import status
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
@@ -25,9 +28,6 @@ from clonepool.errors import (
     Unavailable,
 )
 from clonepool.service.server import EngineServer
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
 from tests.service.fake_engine import FakeEngine
 from tests.service.serving import make_server
 

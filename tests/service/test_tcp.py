@@ -8,6 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.config import TlsSettings
@@ -18,9 +21,6 @@ from clonepool.errors import (
     Unavailable,
 )
 from clonepool.service.server import EngineServer
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
 from tests.service.certificates import Certificates, make_certificates
 from tests.service.fake_engine import FakeEngine
 from tests.service.serving import make_server, make_settings

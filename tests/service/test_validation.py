@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.errors import InvalidArgument
-
 from tests.service.fake_engine import FakeEngine
 
 ACME = {"name": "acme", "kind": pb.SYSTEM_USER_KIND_CUSTOMER}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from clonepool.store.database import Database
 from clonepool.store.writer import Writer
 

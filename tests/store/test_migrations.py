@@ -12,14 +12,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect, text
+from sqlmodel import SQLModel
+
 from clonepool.domain.states import VOLUME_MOVES, VolumeState
 from clonepool.errors import FailedPrecondition, Unavailable
 from clonepool.store import tables  # noqa: F401 - registers the tables
 from clonepool.store.database import Database
 from clonepool.store.migrate import MIGRATIONS, configuration
 from clonepool.store.migrations import HEAD
-from sqlalchemy import Engine, create_engine, inspect, text
-from sqlmodel import SQLModel
 
 
 def described(engine: Engine) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from clonepool.domain.states import VOLUME_MOVES, VolumeState
 from clonepool.errors import Aborted
 from clonepool.store.writer import Transaction, Writer
-
 from tests.store import seed
 
 Change = Callable[[Transaction], Any]

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from clonepool.errors import DataLoss, FailedPrecondition
 from clonepool.store.secrets import SecretBox
 

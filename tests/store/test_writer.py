@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
+from sqlmodel import select
+
 from clonepool.errors import Aborted, NotFound, Unavailable
 from clonepool.store import tables
 from clonepool.store.database import Database
 from clonepool.store.writer import Transaction, Writer
-from sqlmodel import select
 
 TIMEOUT_S = 20
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clonepool.testing.engine_process import EngineProcess
 
+from clonepool.testing.engine_process import EngineProcess
 from tests.support.site import Site
 
 OpenSite = Callable[..., Site]

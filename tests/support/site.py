@@ -6,15 +6,15 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain.model import ChapAccount
 from clonepool.testing.engine_process import EngineProcess
-from clonepool.testing.images import make_ext4_image
+from clonepool.testing.images import make_ext4_image, make_random_image
 from clonepool.testing.initiator import LoginRefused, Session
-
 from tests.support.waiting import wait_for
 
 RO_LUN, RW_LUN = 1, 2
@@ -31,7 +31,7 @@ class Master:
     """A master image that was imported, and the files that it was made from."""
 
     name: str
-    read_only: Path | None
+    read_only: Path
     writable: Path
     message: pb.MasterImage
 
@@ -54,24 +54,31 @@ class Site:
         return self.client.call(method, request, **options)
 
     def image(
-        self, *, read_only: bool = True, files: Mapping[str, str] = {}, **spec: Any
+        self,
+        *,
+        files: Mapping[str, str] = MappingProxyType({}),
+        dense_bytes: int = 0,
+        **spec: Any,
     ) -> Master:
-        """Make two ext4 portions (or the writable one alone) and wait until they are imported."""
+        """Import two ext4 portions; ``dense_bytes`` of noise make the writable one slow."""
         name = self.new_name("image")
-        shared = self._ext4(f"{name}-ro", {"/app/version": f"{name} 1.0\n"}) if read_only else None
-        writable = self._ext4(f"{name}-rw", {"/etc/owner": f"{name}\n", **files})
-        portions: dict[str, Any] = {"writable": {"source": str(writable)}}
-        if shared is not None:
-            portions["read_only"] = {"source": str(shared)}
-        wanted = pb.ImageSpec(name=name, **portions, **spec)
+        self.sources.mkdir(exist_ok=True)
+        shared, writable = self.sources / f"{name}-ro.img", self.sources / f"{name}-rw.img"
+        make_ext4_image(shared, size_bytes=IMAGE_BYTES, files={"/app/version": f"{name} 1.0\n"})
+        if dense_bytes:
+            make_random_image(writable, size_bytes=dense_bytes)
+        else:
+            inside = {"/etc/owner": f"{name}\n", **files}
+            make_ext4_image(writable, size_bytes=IMAGE_BYTES, files=inside)
+        wanted = pb.ImageSpec(
+            name=name,
+            read_only=pb.PortionSpec(source=str(shared)),
+            writable=pb.PortionSpec(source=str(writable)),
+            **spec,
+        )
         self.call("CreateImage", pb.CreateImageRequest(spec=wanted, request_token=name))
         message = wait_for(lambda: self._imported(name), what=f"the import of {name}")
         return Master(name=name, read_only=shared, writable=writable, message=message)
-
-    def _ext4(self, name: str, files: Mapping[str, str]) -> Path:
-        self.sources.mkdir(exist_ok=True)
-        path = self.sources / f"{name}.img"
-        return make_ext4_image(path, size_bytes=IMAGE_BYTES, files=files)
 
     def _imported(self, name: str) -> pb.MasterImage | None:
         image: pb.MasterImage = self.call("GetImage", pb.GetRequest(name=name))
@@ -80,11 +87,37 @@ class Site:
 
     def pool(self, master: Master, *, min_ready: int = 1, **spec: Any) -> str:
         """A pool of its replicas, filled."""
-        name = self.new_name("pool")
-        wanted = pb.PoolSpec(name=name, master_image=master.name, min_ready=min_ready, **spec)
-        self.call("CreatePool", pb.CreatePoolRequest(spec=wanted, request_token=name))
+        name = self.declare_pool(master, min_ready=min_ready, **spec)
         self.wait_for_counts(name, ready=min_ready)
         return name
+
+    def declare_pool(self, master: Master, **spec: Any) -> str:
+        """A pool that is yet to be filled."""
+        name = self.new_name("pool")
+        wanted = pb.PoolSpec(name=name, master_image=master.name, **spec)
+        self.call("CreatePool", pb.CreatePoolRequest(spec=wanted, request_token=name))
+        return name
+
+    def delete_pool(self, pool: str) -> None:
+        """Its name is free at once; its volumes go behind."""
+        found: pb.ReplicaPool = self.call("GetPool", pb.GetRequest(name=pool))
+        self.call("DeletePool", pb.DeleteRequest(id=found.id))
+
+    def pools(self) -> Sequence[pb.ReplicaPool]:
+        """All live pools."""
+        found: pb.ListPoolsResponse = self.call("ListPools", pb.ListRequest())
+        return found.pools
+
+    def attachments(self) -> Sequence[pb.Attachment]:
+        """All attachments, without their secrets."""
+        found: pb.ListAttachmentsResponse = self.call("ListAttachments", pb.ListRequest())
+        return [self.attachment(each.id) for each in found.attachments]
+
+    def attachment(self, attachment_id: str) -> pb.Attachment:
+        """One attachment, without its secret."""
+        request = pb.GetAttachmentRequest(id=attachment_id)
+        found: pb.Attachment = self.call("GetAttachment", request)
+        return found
 
     def change_pool(self, pool: str, **changes: Any) -> None:
         """Change some of a pool's declaration in place."""
@@ -127,8 +160,8 @@ class Site:
         request = pb.DeleteAttachmentRequest(id=attachment.id, force=force)
         self.call("DeleteAttachment", request)
 
-    def volumes(self, pool: str, *, state: str = "") -> Sequence[pb.Volume]:
-        """The pool's volumes."""
+    def volumes(self, pool: str = "", *, state: str = "") -> Sequence[pb.Volume]:
+        """The pool's volumes; those of every pool when none is named."""
         request = pb.ListVolumesRequest(pool=pool, state=state)
         found: Sequence[pb.Volume] = self.call("ListVolumes", request).volumes
         return found

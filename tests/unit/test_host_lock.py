@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from clonepool.errors import FailedPrecondition
 from clonepool.host_lock import HostLock
 

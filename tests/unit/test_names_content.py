@@ -7,6 +7,9 @@ import uuid
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clonepool.backends.names import check_object_name
 from clonepool.domain import names
 from clonepool.domain.content import (
@@ -27,8 +30,6 @@ from clonepool.domain.model import (
     SystemUser,
 )
 from clonepool.domain.states import ChapMode, PortionRole, SystemUserKind
-from hypothesis import given
-from hypothesis import strategies as st
 
 ids = st.uuids(version=4).map(str)
 generations = st.integers(1, 10**6)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clonepool.domain.model import PoolCounts, PoolSpec, ScrubPolicy
 from clonepool.domain.policy import (
     Stock,
@@ -15,8 +18,6 @@ from clonepool.domain.policy import (
     scrub_due,
 )
 from clonepool.domain.states import AfterScrub, VolumeState
-from hypothesis import given
-from hypothesis import strategies as st
 
 EMPTY = Stock(ready=0, stale=0, making=0, recycling=0, occupied=0, waiting=0)
 

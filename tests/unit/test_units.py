@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clonepool.errors import InvalidArgument
 from clonepool.units import (
     MAX_SIZE_BYTES,
@@ -11,8 +14,6 @@ from clonepool.units import (
     parse_duration,
     parse_size,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from clonepool.controllers.context import Context
@@ -14,8 +15,10 @@ from clonepool.domain.model import Attachment, AttachmentSpec, Connection, PageR
 from clonepool.domain.states import AttachmentState, ChapMode, VolumeState
 from clonepool.errors import (
     Aborted,
+    AlreadyExists,
     ClonepoolError,
     FailedPrecondition,
+    InvalidArgument,
     NotFound,
 )
 from clonepool.fabrics.base import Fabric
@@ -23,6 +26,7 @@ from clonepool.store import allocation, attachment_changes, attachments, events,
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
 
+log = logging.getLogger(__name__)
 # 16 characters in base64: 12 to 16 are what every initiator accepts
 _SECRET_BYTES = 12
 _LOCKS = 256
@@ -36,6 +40,7 @@ class Attachments:
     def __init__(self, context: Context, exports: Exports) -> None:
         self._context = context
         self._exports = exports
+        self._tidied_at = 0.0
         self._locks = [threading.RLock() for _ in range(_LOCKS)]
 
     def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
@@ -56,9 +61,19 @@ class Attachments:
         # held from before the claim: nobody can release what is still being granted
         with self._lock(attachment_id):
             held = self._context.state.write(lambda transaction: _claimed(transaction, request))
+            self._context.signals.plan.set()
             if held.attachment.id == attachment_id:
-                return self._granted_or_waiting(held)
+                return self._granted_or_undone(held)
         return self._create_again(held.attachment.id)
+
+    def _granted_or_undone(self, held: Held) -> Attachment:
+        """A refusal that no repetition can mend leaves nothing behind: the caller has no id yet."""
+        try:
+            return self._granted_or_waiting(held)
+        except (AlreadyExists, FailedPrecondition, InvalidArgument):
+            self._begin_release(held)
+            self._finish_release(held)
+            raise
 
     def _create_again(self, attachment_id: str) -> Attachment:
         with self._lock(attachment_id):
@@ -66,7 +81,6 @@ class Attachments:
             return self._granted_or_waiting(held)
 
     def _granted_or_waiting(self, held: Held) -> Attachment:
-        self._context.signals.plan.set()
         if held.attachment.state is not AttachmentState.ATTACHED:
             return held.attachment
         connection = self._grant(held)
@@ -140,10 +154,13 @@ class Attachments:
             return attachments.get(session, ref=ref, now=self._context.now())
 
     def update(self, *, attachment_id: str, spec: AttachmentSpec) -> Attachment:
-        """Change CHAP or force_detach; the same volume is granted anew."""
+        """Change CHAP, force_detach or an inline server; the same volume is granted anew."""
         with self._lock(attachment_id):
             held = self._get_held(Ref(id=attachment_id))
             attachment_changes.check_fixed(held.attachment.spec, spec)
+            readdresses = spec.inline_server != held.attachment.spec.inline_server
+            if readdresses:
+                self.check_idle(server_id=held.attachment.server_id, force=spec.force_detach)
             mode = allocation.effective_chap(
                 spec, fabric=held.fabric, has_chap=self._reach(held.fabric).chap
             )
@@ -161,7 +178,10 @@ class Attachments:
                     now=self._context.now(),
                 )
             )
-            return self._granted_or_waiting(self._get_held(Ref(id=attachment_id)))
+            updated = self._granted_or_waiting(self._get_held(Ref(id=attachment_id)))
+        if readdresses:
+            self.grant_anew(server_id=held.attachment.server_id)
+        return updated
 
     def _changes_chap(self, held: Held, spec: AttachmentSpec) -> bool:
         old = held.attachment.spec.chap
@@ -256,17 +276,28 @@ class Attachments:
 
     def tidy(self) -> None:
         """Planner's step: finish what a crash or an error left, drop waiters that went away."""
+        if self._context.now() - self._tidied_at < _TIDY_INTERVAL_S:
+            return
+        self._tidied_at = self._context.now()
         before = self._context.now() - _LEFT_BEHIND_S
         with self._context.state.read() as session:
             detaching = attachments.list_detaching(session, before=before)
             attaching = attachments.list_attaching(session, before=before)
             expired = attachments.has_expired_waiters(session, now=self._context.now())
         for held in detaching:
-            self.delete(attachment_id=held.attachment.id, force=True)
+            self._tidy_one(held, lambda each: self.delete(attachment_id=each, force=True))
         for held in attaching:
-            self._create_again(held.attachment.id)
+            self._tidy_one(held, self._create_again)
         if expired:
             self._context.state.write(self._drop_expired)
+
+    @staticmethod
+    def _tidy_one(held: Held, step: Callable[[str], object]) -> None:
+        try:
+            step(held.attachment.id)
+        except ClonepoolError as error:
+            # it stays in its "-ing" state and is tried again; the others must not wait for it
+            log.warning("attachment %s: %s", held.attachment.spec.name, error)
 
     def _drop_expired(self, transaction: Transaction) -> None:
         now = self._context.now()
@@ -281,6 +312,7 @@ class Attachments:
 
 # a grant or release that takes longer was left by a crash or an error
 _LEFT_BEHIND_S = 5.0
+_TIDY_INTERVAL_S = 2.0
 
 
 def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> Held:

@@ -1,4 +1,4 @@
-"""What may change in an attachment in place: CHAP and force_detach."""
+"""What may change in an attachment in place: CHAP, force_detach, an inline server's address."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from clonepool.domain.content import attachment_document, canonical, digest
 from clonepool.domain.model import AttachmentSpec
 from clonepool.domain.states import ChapMode
 from clonepool.errors import FailedPrecondition, InvalidArgument
-from clonepool.store import allocation
+from clonepool.store import allocation, servers
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
 
 
 def check_fixed(old: AttachmentSpec, new: AttachmentSpec) -> None:
     """Refuse a change of anything else. Raises InvalidArgument naming the field."""
-    for field in ("name", "pool", "system_user", "server", "inline_server", "server_selector"):
-        if getattr(old, field) != getattr(new, field):
-            text = "can't change in place; replace the attachment"
-            raise InvalidArgument.field(field, text)
+    for field in ("name", "pool", "system_user", "server", "server_selector"):
+        _refuse_change(field, getattr(old, field), getattr(new, field))
+    names = [each.inline_server.name if each.inline_server else "" for each in (old, new)]
+    _refuse_change("inline_server.name", *names)
+
+
+def _refuse_change(field: str, old: object, new: object) -> None:
+    if old != new:
+        raise InvalidArgument.field(field, "can't change in place; replace the attachment")
 
 
 def change(
@@ -30,6 +35,8 @@ def change(
 ) -> None:
     """Write the new declaration; the grant follows. ``chap_mode`` is the one that holds."""
     attachment = held.attachment
+    if spec.inline_server is not None:
+        servers.update(transaction, server_id=attachment.server_id, spec=spec.inline_server)
     username = allocation.chap_username(spec, attachment.volume_id, attachment.volume_generation)
     document = attachment_document(spec)
     cursor = transaction.sql(

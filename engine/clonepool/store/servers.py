@@ -67,7 +67,8 @@ def delete(transaction: Transaction, *, server_id: str) -> None:
     """Forget a server without attachments; absent is fine."""
     held = attachments.names_of_server(transaction, server_id=server_id)
     if held:
-        text = f"server {server_id} has attachments ({', '.join(held)}); release them first"
+        row = transaction.session.get_one(tables.Server, server_id)
+        text = f"server {row.name} has attachments ({', '.join(held)}); release them first"
         raise FailedPrecondition(text, reason="SERVER_IN_USE")
     transaction.sql("DELETE FROM server WHERE id = ?", (server_id,))
 
