@@ -45,7 +45,6 @@ class Filling:
         with self._context.state.read() as session:
             pool, live = pools.get_any(session, pool_id=pool_id)
             wanted = pools.wanted_version(session, pool_id=pool_id)
-            stock = pools.stock(session, pool_id=pool_id)
         if not live:
             self._clear_out(pool)
             return
@@ -55,7 +54,7 @@ class Filling:
             return
         if wanted is None:
             return
-        plan = self._within_space(pool, wanted, plan_fill(pool.spec, stock))
+        plan = self._within_space(pool, wanted, plan_fill(pool.spec, Stock.of(pool.counts)))
         if pool.stopped_reason:
             plan = replace(plan, make=0)
         if plan != NOTHING:
@@ -138,8 +137,7 @@ class Filling:
 
     def _clear_out(self, pool: ReplicaPool) -> None:
         """Behind a tombstone: what was never allocated is deleted, the rest scrubbed first."""
-        if pool.counts.of(VolumeState.RELEASED):
-            self._scrub.start_for_deletion(pool)
+        self._scrub.start_for_deletion(pool)
         idle = (VolumeState.READY, VolumeState.PLANNED)
         if not pool.counts.of(*idle):
             return

@@ -11,6 +11,9 @@ from clonepool.domain.states import Severity, VolumeState
 from clonepool.store import events, pools, scrubs
 from clonepool.store.writer import Transaction
 
+# a deleted pool can't be named any more: what could not be scrubbed is tried again by itself
+_TRY_AGAIN_S = 600.0
+
 
 class Scrub:
     """The use cases of scrubbing, and the decision to start a run."""
@@ -19,10 +22,12 @@ class Scrub:
         self._context = context
 
     def start(self, *, pool: str) -> ScrubRun | None:
-        """Scrub what is released in ``pool`` (name) now; None when nothing is."""
+        """Scrub what is released in ``pool`` (name), and what is faulty; None when nothing is."""
         with self._context.state.read() as session:
             found = pools.get(session, ref=Ref(name=pool))
-        run_id = self._start(found, trigger="demand", message="asked for")
+        run_id = self._start(
+            found, trigger="demand", message="asked for", faulty_before=self._context.now()
+        )
         return self.get_run(ref=Ref(id=run_id)) if run_id else None
 
     def plan(self, pool: ReplicaPool) -> bool:
@@ -38,11 +43,17 @@ class Scrub:
         self._start(pool, trigger="low_space", message=f"early, for space: {figures}")
 
     def start_for_deletion(self, pool: ReplicaPool) -> None:
-        """Scrub what a deleted pool left."""
-        self._start(pool, trigger="deletion", message="the pool was deleted", recycle=False)
+        """Scrub what a deleted pool left; what could not be scrubbed is tried now and then."""
+        before = self._context.now() - _TRY_AGAIN_S
+        with self._context.state.read() as session:
+            due = scrubs.has_faulty(session, pool_id=pool.id, before=before)
+        if due or pool.counts.of(VolumeState.RELEASED):
+            self._start(
+                pool, trigger="deletion", message="the pool was deleted", faulty_before=before
+            )
 
     def _start(
-        self, pool: ReplicaPool, *, trigger: str, message: str, recycle: bool = True
+        self, pool: ReplicaPool, *, trigger: str, message: str, faulty_before: float = 0
     ) -> str | None:
         def change(transaction: Transaction) -> str | None:
             counts = pools.counts(transaction.session, pool_id=pool.id)
@@ -50,12 +61,14 @@ class Scrub:
                 transaction,
                 pool=pool,
                 trigger=trigger,
-                recycle=self._quota(pool, counts, transaction) if recycle else 0,
+                recycle=self._quota(pool, counts, transaction),
+                faulty_before=faulty_before,
                 node=self._context.state.node,
                 now=self._context.now(),
             )
             if run_id is not None:
-                self._tell(transaction, pool, counts, message, early=trigger == "low_space")
+                count = scrubs.get_run(transaction.session, run_id=run_id).volumes
+                self._tell(transaction, pool, count, message, early=trigger == "low_space")
             return run_id
 
         run_id = self._context.state.write(change)
@@ -63,28 +76,28 @@ class Scrub:
         return run_id
 
     def _quota(self, pool: ReplicaPool, counts: PoolCounts, transaction: Transaction) -> int:
-        if pools.wanted_version(transaction.session, pool_id=pool.id) is None:
+        _pool, live = pools.get_any(transaction.session, pool_id=pool.id)
+        if not live or pools.wanted_version(transaction.session, pool_id=pool.id) is None:
             return 0
         stock = pools.stock(transaction.session, pool_id=pool.id)
-        released = counts.of(VolumeState.RELEASED)
-        return recycle_quota(pool.spec, stock, released=released)
+        at_most = counts.of(VolumeState.RELEASED, VolumeState.FAULTY)
+        return recycle_quota(pool.spec, stock, released=at_most)
 
     def _tell(
         self,
         transaction: Transaction,
         pool: ReplicaPool,
-        counts: PoolCounts,
+        count: int,
         message: str,
         *,
         early: bool,
     ) -> None:
-        released = counts.of(VolumeState.RELEASED)
         events.add(
             transaction,
             now=self._context.now(),
             subject=f"pool/{pool.spec.name}",
             reason="SCRUB_STARTED",
-            message=f"scrubbing {released} volumes by {pool.spec.scrub.method}: {message}",
+            message=f"scrubbing {count} volumes by {pool.spec.scrub.method}: {message}",
             severity=Severity.WARNING if early else Severity.INFO,
         )
 

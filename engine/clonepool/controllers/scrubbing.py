@@ -9,7 +9,7 @@ from clonepool.controllers.worker import Control, Finish
 from clonepool.domain.model import Operation, ScrubRun, Volume
 from clonepool.domain.policy import MAX_SCRUB_ATTEMPTS, backoff_s
 from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VolumeState
-from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound
+from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound, Unavailable
 from clonepool.store import events, operations, pools, scrubs, volumes
 from clonepool.store.writer import Transaction
 
@@ -132,7 +132,9 @@ class ScrubVolume:
         volume = volumes.find(transaction.session, volume_id=operation.key)
         if volume is None or volume.state is not VolumeState.SCRUBBING:
             return None
-        if operation.attempt < MAX_SCRUB_ATTEMPTS:
+        transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), volume.id))
+        # what is away comes back by itself: no reason to give the volume up
+        if operation.attempt < MAX_SCRUB_ATTEMPTS or isinstance(error, Unavailable):
             return now + backoff_s(attempt=operation.attempt)
         run = scrubs.get_run(transaction.session, run_id=volume.scrub_run_id or "")
         volumes.move(transaction, volume=volume, to=VolumeState.FAULTY, now=now, error=str(error))
@@ -141,7 +143,10 @@ class ScrubVolume:
             now=now,
             subject=f"volume/{volume.id}",
             reason="SCRUB_FAILED",
-            message=f"can't be scrubbed and is faulty: {error}",
+            message=(
+                f"can't be scrubbed and is faulty: {error}; mend that, then run "
+                f"`clonepool scrub run {volume.pool_name}`"
+            ),
             severity=Severity.ERROR,
         )
         self._count(transaction, volume, run, outcome="faulty", now=now)

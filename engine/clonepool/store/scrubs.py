@@ -16,9 +16,14 @@ from clonepool.store.writer import Transaction
 _TAKE = """
     UPDATE volume SET state = 'scrubbing', scrub_run_id = :run, changed_at = :now,
         after_scrub = :after
-    WHERE n IN (SELECT n FROM volume WHERE pool_id = :pool AND state = 'released'
+    WHERE n IN (SELECT n FROM volume WHERE pool_id = :pool AND (state = 'released'
+            OR state = 'faulty' AND released_at IS NOT NULL AND changed_at <= :faulty_before)
         ORDER BY released_at, n LIMIT :limit)
     RETURNING id
+"""
+_FAULTY = """
+    SELECT 1 FROM volume WHERE pool_id = ? AND state = 'faulty'
+        AND released_at IS NOT NULL AND changed_at <= ? LIMIT 1
 """
 _RECORD = """
     INSERT INTO scrub_record(volume_id, generation, pool_name, run_id, user_name, user_kind,
@@ -46,18 +51,21 @@ def start(
     pool: ReplicaPool,
     trigger: str,
     recycle: int,
+    faulty_before: float,
     node: str,
     now: float,
 ) -> str | None:
     """Take every released volume of a pool into one run; None when there is none.
 
-    The first ``recycle`` of them, those released longest ago, are to be reused.
+    Those that could not be scrubbed and are faulty since before ``faulty_before`` are tried once
+    more. The first ``recycle`` of them, those released longest ago, are to be reused.
     """
     run_id = str(uuid.uuid4())
     limits = {AfterScrub.RECYCLE: recycle, AfterScrub.DESTROY: _ALL}
     volume_ids = []
     for after, limit in limits.items():
         values = {"run": run_id, "pool": pool.id, "after": after.value, "limit": limit, "now": now}
+        values |= {"faulty_before": faulty_before}
         volume_ids += [row[0] for row in transaction.sql(_TAKE, values)]
     if not volume_ids:
         return None
@@ -76,6 +84,11 @@ def start(
     for volume_id in volume_ids:
         ask(transaction, volume_id=volume_id, node=node, now=now)
     return run_id
+
+
+def has_faulty(session: Session, *, pool_id: str, before: float) -> bool:
+    """Whether a volume of the pool could not be scrubbed and is faulty since ``before``."""
+    return session.connection().exec_driver_sql(_FAULTY, (pool_id, before)).first() is not None
 
 
 def ask(transaction: Transaction, *, volume_id: str, node: str, now: float) -> None:
