@@ -2,72 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.callers import Sizes, attach_goal, by_callers, figure
-from benchmarks.figures import NO_GOAL, Figure
+from benchmarks import callers
+from benchmarks.callers import Order, Sizes
+from benchmarks.figures import Figure
 from benchmarks.floor import ATTACH_FLOOR, RELEASE_FLOOR, Floor, open_floor
 from benchmarks.needs import need_tgt
-from benchmarks.rounds import burst
+from benchmarks.rounds import Burst, burst
 from benchmarks.site import Site, open_site
 
 NAME = "attach"
+FULL, QUICK, SMOKE = callers.FULL, callers.QUICK, callers.SMOKE
 _POOL = "web"
 
-FULL = Sizes(rounds=5, operations={1: 60, 8: 120, 64: 192})
-QUICK = Sizes(rounds=3, operations={1: 25, 8: 48, 64: 128})
-SMOKE = Sizes(rounds=2, operations={1: 2, 4: 8})
+
+class FloorSide:
+    """The floor, in this process."""
+
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
+
+    def prepare(self, count: int) -> None:
+        """Export targets."""
+        self._floor.export_more(count)
+
+    def attach(self, order: Order) -> Burst:
+        """Commit and grant."""
+        return _burst(self._floor.attach, order)
+
+    def settle(self) -> None:
+        """Nothing follows."""
+
+    def release(self, order: Order) -> Burst:
+        """Commit, revoke and unexport."""
+        return _burst(self._floor.release, order)
+
+
+class EngineSide:
+    """The engine, in this process."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def prepare(self, count: int) -> None:
+        """Fill the pool."""
+        self._site.resize_pool(_POOL, ready=count)
+        self._site.wait_ready(_POOL, count)
+        self._site.wait_idle()
+
+    def attach(self, order: Order) -> Burst:
+        """Create attachments."""
+        return _burst(partial(self._site.attach, pool=_POOL), order)
+
+    def settle(self) -> None:
+        """Let no released volume make room for a new replica while releases are timed."""
+        self._site.resize_pool(_POOL, ready=0)
+        self._site.wait_idle()
+
+    def release(self, order: Order) -> Burst:
+        """Delete attachments."""
+        return _burst(partial(self._site.release, pool=_POOL), order)
 
 
 def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
-    """Attach everything, then release everything: a release makes room for a new replica."""
+    """Each number of callers against the floor."""
     need_tgt()
     with open_floor(scratch / "floor") as floor, open_site(scratch / "site") as site:
         site.add_image("web")
-        site.add_pool(_POOL, image="web", ready=sizes.total)
-        floor.export_more(sizes.total)
-        site.wait_idle()
-        figures = _attach(floor, site, sizes)
-        # nothing is ready any more, and nothing shall be made ready while releases are timed
-        site.resize_pool(_POOL, ready=0)
-        site.wait_idle()
-        return figures + _release(floor, site, sizes)
-
-
-def _attach(floor: Floor, site: Site, sizes: Sizes) -> list[Figure]:
-    sides = by_callers(
-        sizes,
-        floor=partial(burst, floor.attach),
-        subject=partial(burst, partial(site.attach, pool=_POOL)),
-    )
-    return [
-        figure(
+        site.add_pool(_POOL, image="web", ready=0)
+        return callers.measure(
             benchmark=NAME,
-            name="attach, in process",
-            callers=callers,
-            pairs=pairs,
-            floor_name=ATTACH_FLOOR,
-            goal=attach_goal(callers),
+            how="in process",
+            sizes=sizes,
+            floor=FloorSide(floor),
+            subject=EngineSide(site),
+            attach_floor=ATTACH_FLOOR,
+            release_floor=RELEASE_FLOOR,
         )
-        for callers, pairs in sides
-    ]
 
 
-def _release(floor: Floor, site: Site, sizes: Sizes) -> list[Figure]:
-    sides = by_callers(
-        sizes,
-        floor=partial(burst, floor.release),
-        subject=partial(burst, partial(site.release, pool=_POOL)),
-    )
-    return [
-        figure(
-            benchmark=NAME,
-            name="release, in process",
-            callers=callers,
-            pairs=pairs,
-            floor_name=RELEASE_FLOOR,
-            goal=NO_GOAL,
-        )
-        for callers, pairs in sides
-    ]
+def _burst(operation: Callable[[int], None], order: Order) -> Burst:
+    return burst(operation, callers=order.callers, first=order.first, count=order.count)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from benchmarks import remote_site
-from benchmarks.callers import Sizes, attach_goal, by_callers, figure
-from benchmarks.figures import NO_GOAL, Figure, Goal
+from benchmarks import callers, remote_site
+from benchmarks.callers import Order, Sizes
+from benchmarks.figures import Figure
 from benchmarks.floor import ATTACH_FLOOR, RELEASE_FLOOR
 from benchmarks.needs import need_tgt
 from benchmarks.processes import CHECKOUT, end, end_tgtd, engine_process, environment
 from benchmarks.rounds import Burst
+from clonepool.api.client import EngineClient
 
 NAME = "attach_rpc"
+FULL, QUICK, SMOKE = callers.FULL, callers.QUICK, callers.SMOKE
 _POOL = "web"
-
-FULL = Sizes(rounds=5, operations={1: 60, 8: 120, 64: 192})
-QUICK = Sizes(rounds=3, operations={1: 25, 8: 48, 64: 128})
-SMOKE = Sizes(rounds=2, operations={1: 2, 4: 8})
 
 
 class LoadClient:
@@ -31,69 +31,100 @@ class LoadClient:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def burst(self, side: str, verb: str, *, callers: int, first: int, count: int) -> Burst:
-        """Let it do ``count`` operations. Raises RuntimeError when it failed."""
+    def burst(self, side: str, verb: str, order: Order) -> Burst:
+        """Let it do the operations. Raises RuntimeError when it failed."""
+        return Burst(**self._ask({"side": side, "verb": verb, **asdict(order)}))
+
+    def export(self, count: int) -> None:
+        """Let the floor export more targets."""
+        self._ask({"side": "floor", "verb": "export", "count": count})
+
+    def _ask(self, order: Mapping[str, Any]) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"side": side, "verb": verb, "callers": callers, "first": first, "count": count}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError("the load client failed; its error is above")
-        return Burst(**json.loads(answer))
+        return json.loads(answer)
+
+
+class FloorSide:
+    """The floor's server, called by the load client."""
+
+    def __init__(self, load: LoadClient) -> None:
+        self._load = load
+
+    def prepare(self, count: int) -> None:
+        """Export targets."""
+        self._load.export(count)
+
+    def attach(self, order: Order) -> Burst:
+        """One RPC that commits and grants."""
+        return self._load.burst("floor", "attach", order)
+
+    def settle(self) -> None:
+        """Nothing follows."""
+
+    def release(self, order: Order) -> Burst:
+        """One RPC that commits, revokes and unexports."""
+        return self._load.burst("floor", "release", order)
+
+
+class EngineSide:
+    """`clonepool serve`, called by the load client."""
+
+    def __init__(self, load: LoadClient, client: EngineClient) -> None:
+        self._load = load
+        self._client = client
+
+    def prepare(self, count: int) -> None:
+        """Fill the pool."""
+        remote_site.resize_pool(self._client, _POOL, ready=count)
+        remote_site.wait_ready(self._client, _POOL, ready=count)
+        remote_site.wait_idle(self._client)
+
+    def attach(self, order: Order) -> Burst:
+        """CreateAttachment."""
+        return self._load.burst("engine", "attach", order)
+
+    def settle(self) -> None:
+        """Let no released volume make room for a new replica while releases are timed."""
+        remote_site.resize_pool(self._client, _POOL, ready=0)
+        remote_site.wait_idle(self._client)
+
+    def release(self, order: Order) -> Burst:
+        """DeleteAttachment."""
+        return self._load.burst("engine", "release", order)
 
 
 def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
-    """Attach everything, then release everything: a release makes room for a new replica."""
+    """Each number of callers against the floor."""
     need_tgt()
     floor_socket = scratch / "floor.sock"
     with (
-        _floor_server(scratch / "floor", floor_socket, targets=sizes.total),
+        _floor_server(scratch / "floor", floor_socket),
         engine_process(scratch / "engine" / "state") as engine,
         engine.client() as client,
         _load_client(engine.endpoint, floor_socket) as load,
     ):
         remote_site.add_image(client, "web", folder=scratch)
-        remote_site.add_pool(client, _POOL, image="web", ready=sizes.total)
-        remote_site.wait_idle(client)
-        figures = _measure(load, sizes, verb="attach", floor_name=f"an RPC with {ATTACH_FLOOR}")
-        # nothing is ready any more, and nothing shall be made ready while releases are timed
-        remote_site.resize_pool(client, _POOL, ready=0)
-        remote_site.wait_idle(client)
-        return figures + _measure(
-            load, sizes, verb="release", floor_name=f"an RPC with {RELEASE_FLOOR}"
-        )
-
-
-def _measure(load: LoadClient, sizes: Sizes, *, verb: str, floor_name: str) -> list[Figure]:
-    def floor(*, callers: int, first: int, count: int) -> Burst:
-        return load.burst("floor", verb, callers=callers, first=first, count=count)
-
-    def subject(*, callers: int, first: int, count: int) -> Burst:
-        return load.burst("engine", verb, callers=callers, first=first, count=count)
-
-    return [
-        figure(
+        remote_site.add_pool(client, _POOL, image="web", ready=0)
+        return callers.measure(
             benchmark=NAME,
-            name=f"{verb}, over gRPC",
-            callers=callers,
-            pairs=pairs,
-            floor_name=floor_name,
-            goal=_goal(verb, callers),
+            how="over gRPC",
+            sizes=sizes,
+            floor=FloorSide(load),
+            subject=EngineSide(load, client),
+            attach_floor=f"an RPC with {ATTACH_FLOOR}",
+            release_floor=f"an RPC with {RELEASE_FLOOR}",
         )
-        for callers, pairs in by_callers(sizes, floor=floor, subject=subject)
-    ]
-
-
-def _goal(verb: str, callers: int) -> Goal:
-    return attach_goal(callers) if verb == "attach" else NO_GOAL
 
 
 @contextmanager
-def _floor_server(folder: Path, socket: Path, *, targets: int) -> Iterator[None]:
-    words = (str(folder), str(socket), str(targets))
-    with _python("floor_server", *words) as process:
+def _floor_server(folder: Path, socket: Path) -> Iterator[None]:
+    with _python("floor_server", str(folder), str(socket)) as process:
         assert process.stdout is not None
         try:
             if process.stdout.readline() != "serving\n":

@@ -1,8 +1,8 @@
 """The floor over gRPC, in a process of its own: an RPC that commits, maps a LUN, and that is all.
 
-`python -m benchmarks.floor_server FOLDER SOCKET TARGETS` exports the targets, listens, prints a
-line, and ends when its standard input does. Requests and answers are bytes: an attachment's
-number, and nothing.
+`python -m benchmarks.floor_server FOLDER SOCKET` listens, prints a line, and ends when its
+standard input does. Requests and answers are bytes: a number (an attachment's, or how many targets
+to export), and nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ _THREADS: Final = 64
 
 def main() -> int:
     """Serve until standard input ends."""
-    folder, socket, targets = sys.argv[1:]
+    folder, socket = sys.argv[1:]
     with open_floor(Path(folder)) as floor:
-        floor.export_more(int(targets))
         server = grpc.server(ThreadPoolExecutor(_THREADS))
-        methods = {"Attach": _unary(floor.attach), "Release": _unary(floor.release)}
+        methods = {
+            "Export": _unary(floor.export_more),
+            "Attach": _unary(floor.attach),
+            "Release": _unary(floor.release),
+        }
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
         server.add_insecure_port(f"unix:{socket}")
         server.start()

@@ -48,8 +48,13 @@ class FloorSide:
     """The floor's RPCs, without anything around them."""
 
     def __init__(self, channel: grpc.Channel) -> None:
+        self._export: Any = channel.unary_unary(f"/{SERVICE}/Export")
         self._attach: Any = channel.unary_unary(f"/{SERVICE}/Attach")
         self._release: Any = channel.unary_unary(f"/{SERVICE}/Release")
+
+    def export(self, count: int) -> None:
+        """Export more targets."""
+        self._export(str(count).encode())
 
     def attach(self, number: int) -> None:
         """Commit and grant."""
@@ -75,7 +80,12 @@ def main() -> int:
             ("floor", "release"): floor.release,
         }
         for line in sys.stdin:
-            print(json.dumps(_answer(verbs, json.loads(line))), flush=True)
+            order = json.loads(line)
+            if order["verb"] == "export":
+                floor.export(order["count"])
+                print("{}", flush=True)
+            else:
+                print(json.dumps(_answer(verbs, order)), flush=True)
     return 0
 
 
