@@ -102,15 +102,15 @@ def test_of_too_many_the_stale_ones_go_first() -> None:
 
 
 def test_volumes_that_a_scrub_brings_back_are_not_made_a_second_time() -> None:
-    counts = PoolCounts(by_state={VolumeState.SCRUBBING: 3})
-    assert 0 == plan_fill(pool(), Stock.of(counts, recycling=3)).make
-    assert 2 == plan_fill(pool(), Stock.of(counts, recycling=1)).make
+    counts = PoolCounts(by_state={VolumeState.SCRUBBING: 3}, recycling=3)
+    assert 0 == plan_fill(pool(), Stock.of(counts)).make
+    assert 2 == plan_fill(pool(), Stock.of(replace(counts, recycling=1))).make
 
 
 def test_who_waits_does_not_wait_for_a_scrub_where_there_is_room() -> None:
     """Overwriting can take hours; a fresh clone takes milliseconds."""
-    counts = PoolCounts(by_state={VolumeState.SCRUBBING: 5}, waiting=2)
-    assert 2 == plan_fill(pool(), Stock.of(counts, recycling=5)).make
+    counts = PoolCounts(by_state={VolumeState.SCRUBBING: 5}, recycling=5, waiting=2)
+    assert 2 == plan_fill(pool(), Stock.of(counts)).make
 
 
 specs = st.builds(
@@ -260,10 +260,11 @@ def test_stock_counts_current_and_stale_apart() -> None:
             VolumeState.FAULTY: 2,
         },
         stale=2,
+        making_stale=1,
         waiting=6,
     )
     expected = Stock(ready=3, stale=2, making=2, recycling=0, occupied=13, waiting=6)
-    assert expected == Stock.of(counts, making_stale=1)
+    assert expected == Stock.of(counts)
 
 
 def test_waiting_grows_from_a_second_to_a_minute() -> None:

@@ -29,7 +29,6 @@ from clonepool.store.writer import Transaction
 log = logging.getLogger(__name__)
 # 16 characters in base64: 12 to 16 are what every initiator accepts
 _SECRET_BYTES = 12
-_LOCKS = 256
 
 
 class Attachments:
@@ -41,7 +40,6 @@ class Attachments:
         self._context = context
         self._exports = exports
         self._tidied_at = 0.0
-        self._locks = [threading.RLock() for _ in range(_LOCKS)]
 
     def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
         """Allocate, or take a place in the queue; repeat to poll. The answer has the secret."""
@@ -307,7 +305,7 @@ class Attachments:
             events.add(transaction, now=now, subject=subject, reason="WAIT_EXPIRED", message=text)
 
     def _lock(self, attachment_id: str) -> threading.RLock:
-        return self._locks[hash(attachment_id) % _LOCKS]
+        return self._context.locks.of(attachment_id)
 
 
 # a grant or release that takes longer was left by a crash or an error

@@ -23,6 +23,19 @@ class Signals:
         self.work.set()
 
 
+class AttachmentLocks:
+    """Grant and revoke of one attachment never interleave, whoever asks for them."""
+
+    _COUNT = 256
+
+    def __init__(self) -> None:
+        self._locks = [threading.RLock() for _ in range(self._COUNT)]
+
+    def of(self, attachment_id: str) -> threading.RLock:
+        """The lock of one attachment, and of a few others."""
+        return self._locks[hash(attachment_id) % self._COUNT]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """State, drivers, settings and wake-ups, shared by the controllers of one engine."""
@@ -31,6 +44,7 @@ class Context:
     drivers: Drivers
     settings: Settings
     signals: Signals = field(default_factory=Signals)
+    locks: AttachmentLocks = field(default_factory=AttachmentLocks)
 
     def now(self) -> float:
         """The clock that everything is stamped by."""

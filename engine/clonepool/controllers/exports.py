@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from clonepool.controllers.context import Context
 from clonepool.domain import names
-from clonepool.domain.model import ChapAccount, ImagePortion, Volume
-from clonepool.domain.states import ChapMode, PortionRole, Severity, VolumeState
-from clonepool.errors import ClonepoolError
+from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
+from clonepool.domain.states import AttachmentState, ChapMode, PortionRole, Severity, VolumeState
+from clonepool.errors import ClonepoolError, Unavailable
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec, Fabric, Lun
 from clonepool.store import attachments, events, volumes
 from clonepool.store.attachments import Held
@@ -150,33 +150,62 @@ class Exports:
         before = self._seen.setdefault(name, incarnation)
         if before == incarnation:
             return
-        # Strays can't be: the daemon began empty. Two passes: what became ready during the first
-        # was perhaps exported to the daemon that died.
-        for _ in range(2):
-            self._remake(fabric, self._desired(name))
+        self._remake(name, fabric)
         self._seen[name] = incarnation
         text = f"fabric {name} lost its exports and has them again"
         log.warning(text)
         self._event(name, "EXPORTS_REMADE", text, Severity.WARNING)
 
-    @staticmethod
-    def _remake(fabric: Fabric, desired: Iterable[DesiredExport]) -> None:
-        for export in desired:
-            fabric.export(export.spec)
-            if export.access is not None:
-                fabric.grant(export.spec, export.access)
+    def _remake(self, name: str, fabric: Fabric) -> None:
+        made = set()
+        failed = {}
+        # two passes: what became ready during the first was perhaps exported to the dead daemon
+        for _ in range(2):
+            for volume, read_only, held in self._exported(name):
+                made.add(volume.target)
+                try:
+                    self._remake_one(fabric, volume, read_only, held)
+                except Unavailable:
+                    raise
+                except ClonepoolError as error:
+                    # one that can't be exported must not keep the others from their servers
+                    failed[volume.id] = str(error)
+        # what was given back or given up meanwhile was perhaps exported after its end
+        for target in made - {volume.target for volume, _portion, _held in self._exported(name)}:
+            fabric.unexport(target)
+        for volume_id, text in failed.items():
+            self._event(volume_id, "EXPORT_FAILED", text, Severity.ERROR, kind="volume")
 
-    def _desired(self, name: str) -> list[DesiredExport]:
+    def _remake_one(
+        self, fabric: Fabric, volume: Volume, read_only: ImagePortion | None, held: Held | None
+    ) -> None:
+        if held is None:
+            fabric.export(self.of_volume(volume, read_only))
+            return
+        with self._context.locks.of(held.attachment.id):
+            # by now it may be released, or have another initiator or secret
+            with self._context.state.read() as session:
+                fresh = attachments.find(
+                    session, ref=Ref(id=held.attachment.id), now=self._context.now()
+                )
+            if fresh is None or fresh.attachment.state is not AttachmentState.ATTACHED:
+                return
+            spec = self.of_held(fresh)
+            fabric.export(spec)
+            fabric.grant(spec, self.access(fresh))
+
+    def _exported(self, name: str) -> list[tuple[Volume, ImagePortion | None, Held | None]]:
+        """The volumes that a fabric exports, with their shared copies and attachments."""
         with self._context.state.read() as session:
             held = {
                 item.attachment.volume_id: item
                 for item in attachments.list_on_fabric(session, fabric=name)
             }
             found = volumes.list_on_fabric(session, fabric=name, states=_EXPORTED)
-        exports = (
-            self._desired_export(volume, read_only, held.get(volume.id))
-            for volume, read_only in found
-        )
+        return [(volume, read_only, held.get(volume.id)) for volume, read_only in found]
+
+    def _desired(self, name: str) -> list[DesiredExport]:
+        exports = (self._desired_export(*exported) for exported in self._exported(name))
         return [export for export in exports if export is not None]
 
     def _desired_export(

@@ -9,13 +9,16 @@ from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.controllers.scrub import Scrub
 from clonepool.domain.model import ImageVersion, ReplicaPool
-from clonepool.domain.policy import NOTHING, FillPlan, plan_fill
+from clonepool.domain.policy import NOTHING, FillPlan, Stock, plan_fill
 from clonepool.domain.states import Severity, VolumeState
 from clonepool.errors import ClonepoolError
 from clonepool.store import events, pools, volumes
 from clonepool.store.writer import Transaction
 
 log = logging.getLogger(__name__)
+
+# planned in one transaction: allocations wait for it, so a large pool is planned in parts
+_AT_ONCE = 200
 
 
 class Filling:
@@ -127,7 +130,7 @@ class Filling:
                 transaction,
                 pool=pool,
                 version=wanted,
-                count=min(plan.make, fresh.make),
+                count=min(plan.make, fresh.make, _AT_ONCE),
                 node=node,
                 now=now,
             )
@@ -149,7 +152,7 @@ class Filling:
                     pool_id=pool.id,
                     version_id=None,
                     is_current=None,
-                    count=2**31,
+                    count=_AT_ONCE,
                     node=self._context.state.node,
                     now=self._context.now(),
                     state=state,
@@ -165,4 +168,4 @@ def _plan_now(transaction: Transaction, pool: ReplicaPool, wanted: ImageVersion)
     version = pools.wanted_version(transaction.session, pool_id=pool.id)
     if not live or version is None or version.id != wanted.id:
         return NOTHING
-    return plan_fill(fresh.spec, pools.stock(transaction.session, pool_id=pool.id))
+    return plan_fill(fresh.spec, Stock.of(fresh.counts))

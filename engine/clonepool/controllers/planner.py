@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from clonepool.controllers.context import Context
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 _INTERVAL_S = 1.0
 # and at most so often: a burst of allocations is planned for once, not a thousand times
 _GAP_S = 0.02
+# and rests so many times as long as it looked: counting a large pool must not starve its callers
+_REST_SHARE = 4
 
 
 class Planner:
@@ -52,5 +55,7 @@ class Planner:
         while not self._stopping.is_set():
             self._context.signals.plan.wait(_INTERVAL_S)
             self._context.signals.plan.clear()
+            began_at = time.monotonic()
             self.run_once()
-            self._stopping.wait(_GAP_S)
+            took_s = time.monotonic() - began_at
+            self._stopping.wait(max(_GAP_S, _REST_SHARE * took_s))

@@ -143,10 +143,16 @@ class PoolSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolCounts:
-    """A pool's volumes by state, and its queue. ``stale`` of the ready ones have an old version."""
+    """A pool's volumes by state, and its queue.
+
+    ``stale`` of the ready ones and ``making_stale`` of those being made have an old version;
+    ``recycling`` of those being scrubbed will be ready again.
+    """
 
     by_state: Mapping[VolumeState, int]
     stale: int = 0
+    making_stale: int = 0
+    recycling: int = 0
     waiting: int = 0
 
     def of(self, *states: VolumeState) -> int:

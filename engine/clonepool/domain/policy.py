@@ -20,14 +20,14 @@ class Stock:
     waiting: int
 
     @classmethod
-    def of(cls, counts: PoolCounts, *, making_stale: int = 0, recycling: int = 0) -> Stock:
-        """Stock of a pool's counts; ``making_stale`` are being cloned of an old version."""
+    def of(cls, counts: PoolCounts) -> Stock:
+        """Stock of a pool's counts."""
         making = counts.of(VolumeState.PLANNED, VolumeState.CLONING)
         return cls(
             ready=counts.of(VolumeState.READY) - counts.stale,
             stale=counts.stale,
-            making=making - making_stale,
-            recycling=recycling,
+            making=making - counts.making_stale,
+            recycling=counts.recycling,
             occupied=counts.of(*CAPACITY_STATES),
             waiting=counts.waiting,
         )

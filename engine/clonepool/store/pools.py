@@ -169,21 +169,23 @@ def counts(session: Session, *, pool_id: str) -> PoolCounts:
     """A pool's volumes by state, and its queue."""
     connection = session.connection()
     found = connection.exec_driver_sql(_COUNTS, (pool_id,)).all()
-    waiting = connection.exec_driver_sql(_WAITING, (pool_id,)).scalar_one()
+    stale_of = {state: stale for state, _number, stale in found}
     by_state = {VolumeState(state): number for state, number, _stale in found}
-    stale = sum(stale for state, _number, stale in found if state == "ready")
-    return PoolCounts(by_state=by_state, stale=stale, waiting=waiting)
+    recycling = 0
+    if VolumeState.SCRUBBING in by_state:
+        recycling = connection.exec_driver_sql(_RECYCLING, (pool_id,)).scalar_one()
+    return PoolCounts(
+        by_state=by_state,
+        stale=stale_of.get("ready", 0),
+        making_stale=stale_of.get("planned", 0) + stale_of.get("cloning", 0),
+        recycling=recycling,
+        waiting=connection.exec_driver_sql(_WAITING, (pool_id,)).scalar_one(),
+    )
 
 
 def stock(session: Session, *, pool_id: str) -> Stock:
     """A pool's counts as filling and scrubbing look at them."""
-    connection = session.connection()
-    found = connection.exec_driver_sql(_COUNTS, (pool_id,)).all()
-    making_stale = sum(stale for state, _number, stale in found if state in {"planned", "cloning"})
-    recycling = connection.exec_driver_sql(_RECYCLING, (pool_id,)).scalar_one()
-    return Stock.of(
-        counts(session, pool_id=pool_id), making_stale=making_stale, recycling=recycling
-    )
+    return Stock.of(counts(session, pool_id=pool_id))
 
 
 def list_page(session: Session, *, page: PageRequest) -> tuple[list[ReplicaPool], str]:
