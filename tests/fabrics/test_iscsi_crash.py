@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 
 import pytest
@@ -32,7 +33,7 @@ class Attach:
 
     def run(self, rig: IscsiRig, spec: ExportSpec) -> None:
         rig.fabric.export(spec)
-        rig.fabric.grant(spec, self.final(spec))
+        rig.fabric.grant(spec, access(f"user-{spec.target}"))
 
     def final(self, spec: ExportSpec) -> Access | None:
         return access(f"user-{spec.target}")
@@ -121,13 +122,12 @@ def test_nobody_gets_in_without_chap_while_servers_come_and_go(
     spec = exports.spec()
     iscsi.fabric.export(exports.spec("another-g1"))  # tgtd hangs up on all while it has no target
     with _hammering(iscsi, spec) as tries:
-        for _ in range(12):
-            before = len(tries)
+        for number in range(12):
             Attach().run(iscsi, spec)
             Rotate().run(iscsi, spec)
             Move().run(iscsi, spec)
             iscsi.fabric.unexport(spec.target)
-            _wait_for(lambda before=before: len(tries) > before)
+            _wait_for(partial(_has_more, tries, number))
     assert set(tries) == {"refused"}
 
 
@@ -208,6 +208,10 @@ def _hammering(rig: IscsiRig, spec: ExportSpec) -> Iterator[list[str]]:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def _has_more(tries: list[str], than: int) -> bool:
+    return len(tries) > than
 
 
 def _wait_for(condition: Callable[[], bool], *, timeout_s: float = 10) -> None:
