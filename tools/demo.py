@@ -152,6 +152,8 @@ class Demo:
         step(f"{THRESHOLD - 1} of the servers go: one released volume short of the threshold")
         self._apply(replace(self.wanted, servers=SERVERS - THRESHOLD + 1))
         _, pool = self.infrastructure.names
+        # fresh replicas in their place show that the engine has seen the releases
+        wait_for(lambda: self._ready(pool) == THRESHOLD - 1, what="fresh replicas")
         released = self.site.volumes(pool, state="released")
         check(len(released) == THRESHOLD - 1, f"{len(released)} volumes are released")
         check(not self.site.runs(pool), "nothing may be scrubbed below the threshold")
@@ -183,6 +185,9 @@ class Demo:
             f"{SERVERS} ready: {run.recycled} of the scrubbed volumes, and fresh clones that "
             f"filled the stock meanwhile; {run.destroyed} scrubbed ones too many were destroyed",
         )
+
+    def _ready(self, pool: str) -> int:
+        return len(self.site.volumes(pool, state="ready"))
 
     def _finished_run(self, pool: str) -> pb.ScrubRun | None:
         return next((run for run in self.site.runs(pool) if run.state != "running"), None)

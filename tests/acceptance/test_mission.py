@@ -192,6 +192,8 @@ def test_at_the_threshold_all_released_volumes_are_scrubbed_behind_the_release(
         _begin_import(site, source)
         site.release(attached[0])
         site.release(attached[1])
+        # the engine has looked at both releases: it plans new replicas in their place
+        site.wait_for_counts(pool, planned=2)
         assert (2, 0) == (site.counts(pool).released, len(site.runs(pool)))
         site.release(attached[2])
         (run,) = wait_for(lambda: site.runs(pool), what="the scrub run")
