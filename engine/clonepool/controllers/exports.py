@@ -147,11 +147,14 @@ class Exports:
 
     def _check(self, name: str, fabric: Fabric) -> None:
         incarnation = fabric.incarnation()
-        before = self._seen.setdefault(name, incarnation)
+        before = self._seen.get(name)
         if before == incarnation:
             return
         self._remake(name, fabric)
         self._seen[name] = incarnation
+        if before is None:
+            # first seen: it may have died and come back since it was first used, but need not
+            return
         text = f"fabric {name} lost its exports and has them again"
         log.warning(text)
         self._event(name, "EXPORTS_REMADE", text, Severity.WARNING)

@@ -44,16 +44,15 @@ class Servers:
             return servers.list_page(session, page=page)
 
     def update(self, *, server_id: str, spec: ServerSpec, force: bool) -> Server:
-        """Change initiator and labels; a changed initiator is granted anew."""
+        """Change initiator and labels; what the server holds is granted to its present name."""
         before = self.get(ref=Ref(id=server_id))
-        changes_initiator = before.spec.initiator != spec.initiator
-        if changes_initiator:
+        if before.spec.initiator != spec.initiator:
             self._attachments.check_idle(server_id=server_id, force=force)
         self._context.state.write(
             lambda transaction: servers.update(transaction, server_id=server_id, spec=spec)
         )
-        if changes_initiator:
-            self._attachments.grant_anew(server_id=server_id)
+        # unchanged too: an earlier try may have been cut off between the row and the grant
+        self._attachments.grant_anew(server_id=server_id)
         return self.get(ref=Ref(id=server_id))
 
     def delete(self, *, server_id: str) -> None:

@@ -56,6 +56,13 @@ def update(transaction: Transaction, *, server_id: str, spec: ServerSpec) -> Non
     if row.name != spec.name:
         text = f"a server keeps its name ({row.name}); make a new one"
         raise InvalidArgument.field("name", text)
+    held = attachments.names_of_server(transaction, server_id=server_id)
+    if row.initiator and not spec.initiator and held:
+        text = (
+            f"server {row.name} has attachments ({', '.join(held)}), which need its initiator; "
+            "release them first"
+        )
+        raise FailedPrecondition(text, reason="SERVER_IN_USE")
     check_initiator_free(transaction, spec.initiator, server_id=server_id)
     row = transaction.session.get_one(tables.Server, server_id)
     row.initiator = spec.initiator or None
