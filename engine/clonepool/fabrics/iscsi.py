@@ -232,11 +232,15 @@ class IscsiFabric(Fabric):
         super().reconcile(desired)
 
     def close(self) -> None:
-        """Let go of files; tgtd, exports and sessions stay."""
+        """Let go of files; exports and sessions stay, and so does a tgtd that has any."""
         with self._loading:
+            idle = self._current is not None and not len(self._current.table)
             if self._current is not None:
                 self._current.log.close()
             self._current = None
+        if idle:
+            # nothing would be cut off, and nothing would ever end it
+            self._source.stop()
         self._source.close()
 
     def stop(self) -> None:
