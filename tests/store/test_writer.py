@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from clonepool.store import tables
 from clonepool.store.database import Database
 from clonepool.store.writer import Transaction, Writer
 
-TIMEOUT_S = 20
+TIMEOUT_S = 5
 
 
 def put(key: str, value: str = "x") -> Callable[[Transaction], None]:
@@ -253,33 +254,34 @@ def test_after_closing_nothing_is_taken(database: Database) -> None:
             ask(put("late"))
 
 
-def test_who_submits_while_it_closes_is_answered_or_refused(database: Database) -> None:
-    """Nobody is left waiting for ever."""
-    for _ in range(20):
-        writer = Writer(database)
-        ready = threading.Barrier(5)
-        answers: list[Future[Any]] = []
+class SlowQueue(queue.SimpleQueue):
+    """Its first job takes its time between the question whether it may and its place in line."""
 
-        def submit(
-            writer: Writer = writer,
-            ready: threading.Barrier = ready,
-            answers: list[Future[Any]] = answers,
-        ) -> None:
-            ready.wait(TIMEOUT_S)
-            try:
-                for _ in range(20):
-                    answers.append(writer.submit(lambda _transaction: None))
-                    answers.append(writer.defer(lambda _transaction: None))
-            except Unavailable:
-                pass
+    begun = threading.Event()
+    go_on = threading.Event()
 
-        with ThreadPoolExecutor(4) as threads:
-            for _ in range(4):
-                threads.submit(submit)
-            ready.wait(TIMEOUT_S)
-            writer.close()
-        done, left = wait(answers, 2)
-        assert not left, f"{len(left)} of {len(done) + len(left)} were never answered"
+    def put(self, item: Any, *more: Any) -> None:
+        if item is not None and not self.begun.is_set():
+            self.begun.set()
+            assert self.go_on.wait(TIMEOUT_S)
+        super().put(item, *more)
+
+
+def test_who_submits_while_it_closes_is_answered(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is left waiting for ever behind the end of the queue."""
+    monkeypatch.setattr("clonepool.store.writer.queue.SimpleQueue", SlowQueue)
+    writer = Writer(database)
+    with ThreadPoolExecutor(2) as threads:
+        submitted = threads.submit(writer.submit, put("late"))
+        assert SlowQueue.begun.wait(TIMEOUT_S)
+        closed = threads.submit(writer.close)
+        wait([closed], 0.2)
+        SlowQueue.go_on.set()
+        submitted.result(TIMEOUT_S).result(TIMEOUT_S)
+        closed.result(TIMEOUT_S)
+    assert {"late"} == seen_by_others(database).keys()
 
 
 def test_a_full_disk_answers_everyone_and_the_writer_goes_on(
