@@ -271,8 +271,9 @@ def test_who_submits_while_it_closes_is_answered(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is left waiting for ever behind the end of the queue."""
-    monkeypatch.setattr("clonepool.store.writer.queue.SimpleQueue", SlowQueue)
-    writer = Writer(database)
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "SimpleQueue", SlowQueue)
+        writer = Writer(database)
     with ThreadPoolExecutor(2) as threads:
         submitted = threads.submit(writer.submit, put("late"))
         assert SlowQueue.begun.wait(TIMEOUT_S)
