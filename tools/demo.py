@@ -53,6 +53,8 @@ SERVERS, THRESHOLD = 3, 3
 MARKER_FILE, MARKER = "/srv/state", "this state was in the master image"
 MOTD = b"Configured once.\n"
 INTERRUPTED = 130
+# of the 107 bytes that a Unix socket's path may have
+LONGEST_TEMP = 60
 
 
 @dataclass(kw_only=True)
@@ -321,7 +323,9 @@ def _table(lines: Sequence[tuple[str, str]]) -> Sequence[str]:
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A folder that goes, whatever comes; short, since a Unix socket lies in it."""
-    folder = Path(tempfile.mkdtemp(prefix="clonepool-demo-", dir="/tmp"))
+    usual = tempfile.gettempdir()
+    short = usual if len(usual) <= LONGEST_TEMP else "/tmp"  # noqa: S108 - mkdtemp's is private
+    folder = Path(tempfile.mkdtemp(prefix="clonepool-demo-", dir=short))
     try:
         yield folder
     finally:
