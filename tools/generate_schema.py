@@ -27,6 +27,7 @@ from clonepool_resources.types import (
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.json"
 PACKAGE = "clonepool"
+DERIVED = "Left out, it is made from the project, the stack and the resource's own name."
 SCALARS = {Kind.INT: "integer", Kind.BOOL: "boolean"}
 SETTINGS: Mapping[str, Any] = {
     "endpoint": {
@@ -132,7 +133,8 @@ class Schema:
         }
 
     def property(self, field: Field, *, with_defaults: bool) -> dict[str, Any]:
-        said = {**self.type(field.type), "description": field.description}
+        text = f"{field.description} {DERIVED}" if field.derived else field.description
+        said = {**self.type(field.type), "description": text}
         # an SDK fills a default in by itself: not one that hangs on another field
         constant = isinstance(field.default, (str, int, bool)) and not field.default_at_most
         if with_defaults and constant:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from clonepool_resources.image_fields import MASTER_IMAGE
+from clonepool_resources.image_fields import MASTER_IMAGE, PORTION_DIGESTS, PORTION_SIZES
 from clonepool_resources.pool_fields import REPLICA_POOL
 from clonepool_resources.server_fields import ATTACHMENT, SERVER
 from clonepool_resources.shared_fields import CONNECTION, SYSTEM_USER
-from clonepool_resources.types import Field, Function, Kind, Resource
+from clonepool_resources.types import Field, Function, Kind, MapOf, Resource
 
 RESOURCES: Final[tuple[Resource, ...]] = (MASTER_IMAGE, REPLICA_POOL, SERVER, ATTACHMENT)
 
@@ -85,6 +85,46 @@ GET_ATTACHMENT: Final = Function(
     ),
 )
 
+GET_IMAGE: Final = Function(
+    name="get_image",
+    description="A master image as it is now.",
+    inputs=_named("master image"),
+    outputs=(
+        _out("id", Kind.STRING, "The id of this incarnation."),
+        _out("name", Kind.STRING, "The master image's name."),
+        Field(
+            name="system_user",
+            type=SYSTEM_USER,
+            description="Whose image it is; absent where it is shared.",
+            computed=True,
+        ),
+        _out("storage", Kind.STRING, "The engine's storage that holds it."),
+        Field(
+            name="labels",
+            type=MapOf(item=Kind.STRING),
+            description="Its labels.",
+            computed=True,
+        ),
+        _out("version", Kind.INT, "The current version; 0 before the first import is done."),
+        Field(
+            name="digests",
+            type=PORTION_DIGESTS,
+            description="The content digest of each portion.",
+            computed=True,
+        ),
+        Field(
+            name="size_bytes",
+            type=PORTION_SIZES,
+            description="The size of each portion in bytes.",
+            computed=True,
+        ),
+        _out("latest_version", Kind.INT, "The newest version, imported or not."),
+        _out("latest_state", Kind.STRING, "`importing`, `ready` or `failed`."),
+        _out("latest_error", Kind.STRING, "Why its import failed; else empty."),
+    ),
+)
+
+# what every face offers; get_image is not among Pulumi's dynamic functions yet
 FUNCTIONS: Final[tuple[Function, ...]] = (GET_POOL, GET_ATTACHMENT)
 
 

@@ -113,6 +113,14 @@ def _per_portion(*, name: str, kind: Kind, what: str) -> ObjectType:
     )
 
 
+PORTION_DIGESTS: Final = _per_portion(
+    name="PortionDigests", kind=Kind.STRING, what="content digest"
+)
+PORTION_SIZES: Final = _per_portion(name="PortionSizes", kind=Kind.INT, what="size in bytes")
+
+# what makes a new version when it changes
+_CONTENT: Final = ("read_only", "writable", "preconfigure")
+
 MASTER_IMAGE: Final = Resource(
     name="MasterImage",
     title="master image",
@@ -162,18 +170,21 @@ MASTER_IMAGE: Final = Resource(
             type=Kind.INT,
             description="The number of the current version, from 1.",
             computed=True,
+            moved_by=_CONTENT,
         ),
         Field(
             name="digests",
-            type=_per_portion(name="PortionDigests", kind=Kind.STRING, what="content digest"),
+            type=PORTION_DIGESTS,
             description="The content digest of each imported portion.",
             computed=True,
+            moved_by=_CONTENT,
         ),
         Field(
             name="size_bytes",
-            type=_per_portion(name="PortionSizes", kind=Kind.INT, what="size in bytes"),
+            type=PORTION_SIZES,
             description="The size of each imported portion in bytes.",
             computed=True,
+            moved_by=_CONTENT,
         ),
     ),
     rules=(rules.some_portion, rules.whole_sectors, rules.preconfigured_files),

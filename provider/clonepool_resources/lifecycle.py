@@ -79,7 +79,13 @@ class Lifecycle(ABC):
         program has changed since. Raises NotSettled, or an error kind when nothing was begun.
         """
         begun = self._begin(inputs, token)
-        return self._state(self._settle_new(begun, inputs, token), prior=inputs)
+        try:
+            settled = self._settle_new(begun, inputs, token)
+        except ClonepoolError as error:
+            # the engine went away, or the caller stops: what was begun must not be forgotten
+            state = self._state(begun, prior=inputs)
+            raise NotSettled(error, state=state, worthless=self._is_worthless(begun)) from None
+        return self._state(settled, prior=inputs)
 
     def read(self, resource_id: str, *, prior: Inputs) -> State | None:
         """It as it is now; None when this incarnation is gone."""
@@ -88,6 +94,10 @@ class Lifecycle(ABC):
         except NotFound:
             return None
         return None if self._is_gone(message) else self._state(message, prior=prior)
+
+    def find_id(self, name: str) -> str:
+        """The id of the live one of this name. Raises NotFound."""
+        return str(self._client.call(f"Get{self.noun}", self._name_request(name)).id)
 
     def update(self, resource_id: str, *, inputs: Inputs) -> State:
         """Change it in place and wait until the change is there."""
@@ -101,12 +111,13 @@ class Lifecycle(ABC):
         except NotFound:
             return
 
-    def undo(self, state: State) -> None:
-        """Delete what a create began and could not finish; a failure to is not an error."""
+    def undo(self, state: State) -> bool:
+        """Delete what a create began and could not finish; says whether it is gone."""
         try:
             self.delete(state.id, prior={**state.inputs, "force_detach": True})
         except ClonepoolError:
-            return
+            return False
+        return True
 
     def _begin(self, inputs: Inputs, token: str) -> Any:
         try:
@@ -155,7 +166,14 @@ class Lifecycle(ABC):
     def _settle_changed(self, changed: Any, _inputs: Inputs) -> Any:
         return changed
 
+    def _name_request(self, name: str) -> Message:
+        return pb.GetRequest(name=name)
+
     def _is_gone(self, _message: Any) -> bool:
+        return False
+
+    def _is_worthless(self, _begun: Any) -> bool:
+        """Whether nothing is lost when what was begun is deleted again."""
         return False
 
     def _trouble(self, _message: Any) -> str:

@@ -198,12 +198,14 @@ ATTACHMENT: Final = Resource(
             type=CONNECTION,
             description="How the server reaches its volumes.",
             computed=True,
+            moved_by=("inline_server",),
         ),
         Field(
             name="chap_username",
             type=Kind.STRING,
             description="The CHAP account's name; empty where there is no CHAP.",
             computed=True,
+            moved_by=("chap",),
         ),
         Field(
             name="chap_secret",

@@ -105,6 +105,13 @@ class AttachmentLifecycle(Lifecycle):
             "GetAttachment", pb.GetAttachmentRequest(id=resource_id, include_secret=True)
         )
 
+    def _name_request(self, name: str) -> Message:
+        return pb.GetAttachmentRequest(name=name)
+
+    def _is_worthless(self, begun: pb.Attachment) -> bool:
+        # a place in the queue; held by nobody it would keep others waiting until its lease ends
+        return begun.state == "waiting"
+
     def _change(self, resource_id: str, inputs: Inputs) -> Any:
         return self._client.call(
             "UpdateAttachment",

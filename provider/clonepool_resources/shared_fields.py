@@ -92,10 +92,7 @@ def name_field(*, what: str) -> Field:
     return Field(
         name="name",
         type=Kind.STRING,
-        description=(
-            f"The {what}'s name in the engine, unique among the live ones. "
-            "Left out, it is made from the project, the stack and the resource's own name."
-        ),
+        description=f"The {what}'s name in the engine, unique among the live ones.",
         required=True,
         derived=True,
         replace=True,

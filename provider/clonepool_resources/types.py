@@ -76,6 +76,7 @@ class Field:
       its fields say it for themselves.
     - ``computed``: the engine sets it; with ``optional_input`` the user may set it too.
     - ``stable``: computed once, the same for the resource's whole life.
+    - ``moved_by``: computed, and changes only with one of these inputs; empty: with any of them.
     - ``secret``: never shown; ``write_only``: the engine never gives it back.
     - ``local``: used by the provider alone, so the engine neither has it nor gives it back.
     - ``ephemeral``: a secret made by the engine, kept only where state is encrypted.
@@ -93,6 +94,7 @@ class Field:
     computed: bool = False
     optional_input: bool = False
     stable: bool = False
+    moved_by: tuple[str, ...] = ()
     secret: bool = False
     write_only: bool = False
     local: bool = False

@@ -35,7 +35,7 @@ class Waiting:
     report: Callable[[str], None] = _silent
     stopped: Callable[[], bool] = _never
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
 
     def watch(
         self,

@@ -172,9 +172,18 @@ def test_a_new_chap_account_is_granted_in_place(bench: Bench, engine: FaultyEngi
     assert "open sesame!" == engine.attachments.one().spec.chap.secret
 
 
-def test_waiting_ends_when_the_caller_has_gone(bench: Bench, engine: FaultyEngine) -> None:
+def test_waiting_ends_when_the_caller_has_gone_with_what_was_begun(
+    bench: Bench, engine: FaultyEngine
+) -> None:
     engine.knobs.stock = 0
     bench.stopped = True
+    lifecycle = bench.make(AttachmentLifecycle)
 
-    with pytest.raises(Cancelled, match="run it again"):
-        bench.make(AttachmentLifecycle).create(checked(AttachmentLifecycle, ATTACHMENT), token="t")
+    with pytest.raises(NotSettled, match="run it again") as begun:
+        lifecycle.create(checked(AttachmentLifecycle, ATTACHMENT), token="t")
+
+    assert isinstance(begun.value.cause, Cancelled)
+    assert engine.attachments.one().id == begun.value.state.id
+    assert begun.value.worthless
+    assert lifecycle.undo(begun.value.state)
+    assert [] == engine.attachments.names()

@@ -66,6 +66,18 @@ def probe_pulumi() -> Lack | None:
     return Lack(reason=reason, installable=shutil.which("go") is not None)
 
 
+def probe_terraform() -> Lack | None:
+    if find_terraform() is not None:
+        return None
+    # neither is in Debian, and the tests fetch nothing
+    return Lack(reason="neither terraform nor tofu is on PATH")
+
+
+def find_terraform() -> str | None:
+    """The path of Terraform, else of OpenTofu."""
+    return shutil.which("terraform") or shutil.which("tofu")
+
+
 @functools.cache
 def pulumi_folder() -> Path | None:
     """The folder of a Pulumi command line; nothing is built or fetched for it."""
@@ -77,6 +89,7 @@ PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "tgt": probe_tgt,
     "reflink": probe_reflink,
     "pulumi": probe_pulumi,
+    "terraform": probe_terraform,
 }
 
 

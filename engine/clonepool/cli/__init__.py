@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from clonepool.cli.light_start import defer_async_grpc
+from clonepool.api.light_start import defer_async_grpc
 
 OK: Final = 0
 FAILED: Final = 1

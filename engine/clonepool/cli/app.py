@@ -90,6 +90,10 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
                 "cancel": "clonepool.cli.operations:cancel_operation",
             },
         ),
+        "terraform": (
+            "Clonepool's provider for Terraform and OpenTofu.",
+            {"install": "clonepool.cli.terraform:install"},
+        ),
     }
 )
 

@@ -1,0 +1,1 @@
+"""The Terraform and OpenTofu provider of Clonepool: plugin protocol 6, served by gRPC itself."""

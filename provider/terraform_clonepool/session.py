@@ -1,0 +1,61 @@
+"""What all calls of one provider process share: the engine that was configured, and the stop."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from clonepool.errors import FailedPrecondition
+from terraform_clonepool.values import given
+from terraform_clonepool.wire import UNKNOWN
+
+if TYPE_CHECKING:
+    from clonepool.api.client import EngineClient
+
+
+class Session:
+    """One process serves one provider block. Thread-safe once configured.
+
+    ``stop`` is set by Ctrl-C: whoever waits gives up then.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._settings: Mapping[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Take what the provider block says; "" and null leave it to the environment.
+
+        Opens the client, which connects on its first call. Raises InvalidArgument naming the
+        setting that can't be used.
+        """
+        self._settings = given(settings)
+        if self.is_reachable:
+            self.client  # noqa: B018 - a setting that is wrong should be told at once
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the engine's place is known: in a plan it may hang on what is yet to be made."""
+        return UNKNOWN not in self._settings.values()
+
+    @property
+    def client(self) -> EngineClient:
+        """The engine's client. Raises FailedPrecondition while its place is unknown."""
+        if not self.is_reachable:
+            unknown = [name for name, value in self._settings.items() if value is UNKNOWN]
+            raise FailedPrecondition(
+                f"the provider's {' and '.join(unknown)} is only known after the apply; apply what "
+                "it hangs on first (`terraform apply -target=...`), or write it as a constant"
+            )
+        with self._lock:
+            return self._client
+
+    @functools.cached_property
+    def _client(self) -> EngineClient:
+        # validating and planning need no engine, so they don't pay for it
+        from clonepool.api.client import EngineClient  # noqa: PLC0415
+
+        return EngineClient.connect(**self._settings)
