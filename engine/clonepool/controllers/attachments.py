@@ -40,6 +40,8 @@ class Attachments:
         self._context = context
         self._exports = exports
         self._tidied_at = 0.0
+        self._granted: list[str] = []
+        self._noting = threading.Lock()
 
     def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
         """Allocate, or take a place in the queue; repeat to poll. The answer has the secret."""
@@ -83,13 +85,24 @@ class Attachments:
             return held.attachment
         connection = self._grant(held)
         if held.volume_state == VolumeState.ATTACHING:
-            # not waited for: the claim is durable, and after a crash it is granted again
-            self._context.state.defer(
-                lambda transaction: release.mark_allocated(
-                    transaction, held=held, now=self._context.now()
-                )
-            )
+            self._note_granted(held.attachment.id)
         return self._full(held, connection)
+
+    def _note_granted(self, attachment_id: str) -> None:
+        """Not waited for: the claim is durable, and after a crash it is granted again.
+
+        What is granted until the next commit is noted by one change.
+        """
+        with self._noting:
+            self._granted.append(attachment_id)
+            if len(self._granted) > 1:
+                return
+        self._context.state.defer(self._write_granted)
+
+    def _write_granted(self, transaction: Transaction) -> None:
+        with self._noting:
+            granted, self._granted = self._granted, []
+        release.mark_allocated(transaction, attachment_ids=granted, now=self._context.now())
 
     def _grant(self, held: Held) -> Connection:
         fabric = self._context.drivers.fabric(held.fabric)

@@ -11,15 +11,17 @@ from typing import Any
 from clonepool.domain.content import canonical
 from clonepool.domain.model import AttachmentSpec, ServerSpec, SystemUser
 from clonepool.domain.states import SystemUserKind
-from clonepool.errors import AlreadyExists, FailedPrecondition, NotFound
+from clonepool.errors import AlreadyExists, FailedPrecondition, Internal, NotFound
 from clonepool.store.writer import Transaction
 
 _SELECT = "SELECT id, name, initiator, user_name, user_kind, labels, inline FROM server"
 _FREE = "NOT EXISTS (SELECT 1 FROM attachment WHERE server_id = server.id)"
 _HAS_LABEL = "EXISTS (SELECT 1 FROM json_each(server.labels) WHERE key = ? AND value = ?)"
 _INSERT_INLINE = """
-    INSERT INTO server(id, name, initiator, labels, inline, token, token_digest, created_at)
-    VALUES (?, ?, ?, ?, 1, '', '', ?)
+    INSERT INTO server(id, name, initiator, labels, inline, user_name, user_kind, token,
+        token_digest, created_at)
+    VALUES (:id, :name, :initiator, :labels, 1, :user_name, :user_kind, '', '', :now)
+    ON CONFLICT DO NOTHING
 """
 
 
@@ -43,7 +45,7 @@ def resolve(
 ) -> ResolvedServer:
     """Find, make or pick the server, and refuse one that serves somebody else."""
     if spec.inline_server:
-        server = _inline(transaction, spec.inline_server, now=now)
+        server = _inline(transaction, spec.inline_server, user=user, now=now)
     elif spec.server:
         server = _named(transaction, spec.server)
     else:
@@ -90,22 +92,44 @@ def _named(transaction: Transaction, name: str) -> ResolvedServer:
     return _resolved(row)
 
 
-def _inline(transaction: Transaction, spec: ServerSpec, *, now: float) -> ResolvedServer:
+def _inline(
+    transaction: Transaction, spec: ServerSpec, *, user: SystemUser, now: float
+) -> ResolvedServer:
+    """Make it at once, as is usual; only when that can't be, look what stands in the way."""
+    made = _make_inline(transaction, spec, user=user, now=now)
+    if made is not None:
+        return made
     row = _find(transaction, spec.name)
-    if row is not None:
-        same = row[2] == (spec.initiator or None) and json.loads(row[5]) == dict(spec.labels)
-        if row[6] and same:
-            return _resolved(row)
-        text = (
-            f"server {spec.name} exists (id {row[0]}) with other properties; name it by `server` "
-            "instead of `inline_server`, or take another name"
-        )
-        raise AlreadyExists(text, reason="NAME_TAKEN", metadata={"id": row[0]})
-    check_initiator_free(transaction, spec.initiator, server_id="")
+    if row is None:
+        check_initiator_free(transaction, spec.initiator, server_id="")
+        raise Internal(f"server {spec.name} could not be made, and nothing stands in its way")
+    same = row[2] == (spec.initiator or None) and json.loads(row[5]) == dict(spec.labels)
+    if row[6] and same:
+        return _resolved(row)
+    text = (
+        f"server {spec.name} exists (id {row[0]}) with other properties; name it by `server` "
+        "instead of `inline_server`, or take another name"
+    )
+    raise AlreadyExists(text, reason="NAME_TAKEN", metadata={"id": row[0]})
+
+
+def _make_inline(
+    transaction: Transaction, spec: ServerSpec, *, user: SystemUser, now: float
+) -> ResolvedServer | None:
+    """None when the name or the initiator is taken. The user is whom the attachment is for."""
     server_id = str(uuid.uuid4())
-    values = (server_id, spec.name, spec.initiator or None, canonical(dict(spec.labels)), now)
-    transaction.sql(_INSERT_INLINE, values)
-    return ResolvedServer(id=server_id, name=spec.name, initiator=spec.initiator, system_user=None)
+    values = {
+        "id": server_id,
+        "name": spec.name,
+        "initiator": spec.initiator or None,
+        "labels": canonical(dict(spec.labels)),
+        "user_name": user.name,
+        "user_kind": user.kind.value,
+        "now": now,
+    }
+    if transaction.sql(_INSERT_INLINE, values).rowcount == 0:
+        return None
+    return ResolvedServer(id=server_id, name=spec.name, initiator=spec.initiator, system_user=user)
 
 
 def check_initiator_free(transaction: Transaction, initiator: str, *, server_id: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from clonepool.store import allocation_servers, operations
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
@@ -18,12 +21,12 @@ _SLOT_AGAIN = """
 """
 
 
-def mark_allocated(transaction: Transaction, *, held: Held, now: float) -> None:
-    """The grant is done. A release that came in between wins."""
+def mark_allocated(transaction: Transaction, *, attachment_ids: Sequence[str], now: float) -> None:
+    """The grants are done. A release that came in between wins."""
     transaction.sql(
         "UPDATE volume SET state = 'allocated', changed_at = ? "
-        "WHERE attachment_id = ? AND state = 'attaching'",
-        (now, held.attachment.id),
+        "WHERE attachment_id IN (SELECT value FROM json_each(?)) AND state = 'attaching'",
+        (now, json.dumps(attachment_ids)),
     )
 
 
