@@ -1,0 +1,55 @@
+"""The hot path stays flat: the database finds the oldest ready volume by an index alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from clonepool.domain.states import VolumeState
+from clonepool.store import allocation
+from clonepool.store.writer import Transaction, Writer
+from tests.store import seed
+
+CLAIM = allocation._TAKE
+
+
+def values(**known: Any) -> dict[str, Any]:
+    """A value for each of the statement's parameters."""
+    return dict.fromkeys(re.findall(r":(\w+)", CLAIM), 1) | known
+
+
+def test_claiming_reads_indexes_and_sorts_nothing(writer: Writer) -> None:
+    plan = writer.write(
+        lambda transaction: transaction.sql(f"EXPLAIN QUERY PLAN {CLAIM}", values()).fetchall()
+    )
+    steps = [row[3] for row in plan]
+    assert any("ix_volume_ready" in step for step in steps), steps
+    assert any("ix_attachment_waiting" in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step or step.startswith("SCAN") for step in steps), steps
+
+
+def test_a_claim_costs_the_same_in_a_large_pool(writer: Writer) -> None:
+    """Steps of the database's machine, not time: ten ready volumes against a thousand."""
+    seed.write_basics(writer)
+    taken: list[str] = []
+
+    def claim(transaction: Transaction) -> int:
+        steps: list[int] = []
+        transaction._raw.set_progress_handler(lambda: steps.append(1), 1)
+        names = {"pool": "pool-web", "version": "version-web", "attachment": f"a{len(taken)}"}
+        taken.append(transaction.sql(CLAIM, values(**names)).fetchone()[0])
+        transaction._raw.set_progress_handler(None, 0)
+        return len(steps)
+
+    writer.write(lambda transaction: seed.ready_volumes(transaction, 10))
+    small = writer.write(claim)
+    writer.write(
+        lambda transaction: [
+            seed.volume_in(transaction, VolumeState.READY, f"w{number:04}", changed_at=100)
+            for number in range(1000)
+        ]
+    )
+    large = writer.write(claim)
+    assert ["v0000", "v0001"] == taken
+    assert small > 0
+    assert large <= small * 1.2
