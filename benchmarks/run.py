@@ -14,8 +14,9 @@ from pathlib import Path
 from types import ModuleType
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-# run as a script, Python looks beside this file only, where `attach` is not `benchmarks.attach`
-sys.path[0] = str(CHECKOUT)
+if not __package__:
+    # run as a script, Python looks beside this file, where `attach` is not `benchmarks.attach`
+    sys.path[0] = str(CHECKOUT)
 
 from benchmarks import machine, report  # noqa: E402 - see above
 from benchmarks.figures import Figure, Skip  # noqa: E402 - see above
