@@ -44,7 +44,7 @@ _TAKE = """
             SELECT count(*) FROM attachment AS ahead
             WHERE ahead.pool_id = :pool AND ahead.state = 'waiting' AND ahead.n < :place
                 AND ahead.lease_until > :now))
-    RETURNING id, generation, (SELECT number FROM image_version WHERE id = image_version_id)
+    RETURNING id, generation, (SELECT number FROM image_version WHERE id = :version)
 """
 _INSERT = """
     INSERT INTO attachment(id, name, pool_id, server_id, user_name, user_kind, state, lease_until,
