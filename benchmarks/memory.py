@@ -46,11 +46,12 @@ def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
     many = scratch / "many" / "state"
     _prepare(many, sizes)
     return [
-        _figure("engine at rest", at_rest, sizes, goal=_REST_GOAL),
+        _figure("engine at rest", at_rest, sizes, volumes=0, goal=_REST_GOAL),
         _figure(
             f"engine at {sizes.volumes:,} volumes",
             many,
             sizes,
+            volumes=sizes.volumes,
             goal=_MANY_GOAL,
             note=f"{sizes.exported:,} of the volumes are ready and exported (local fabric: one "
             "tgtd takes no more), the others released",
@@ -58,11 +59,13 @@ def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
     ]
 
 
-def _figure(name: str, state_dir: Path, sizes: Sizes, *, goal: Goal, note: str = "") -> Figure:
+def _figure(
+    name: str, state_dir: Path, sizes: Sizes, *, volumes: int, goal: Goal, note: str = ""
+) -> Figure:
     pairs = alternate(
         rounds=sizes.rounds,
         floor=lambda _number: _idle_python(),
-        subject=lambda _number: _engine(state_dir),
+        subject=lambda _number: _engine(state_dir, volumes=volumes),
     )
     return Figure(
         benchmark=NAME,
@@ -77,16 +80,18 @@ def _figure(name: str, state_dir: Path, sizes: Sizes, *, goal: Goal, note: str =
     )
 
 
-def _engine(state_dir: Path) -> Mapping[str, float]:
+def _engine(state_dir: Path, *, volumes: int) -> Mapping[str, float]:
     """Memory of an engine that has started and answered what an operator asks."""
     with engine_process(state_dir) as engine:
-        _ask(engine)
+        _ask(engine, volumes=volumes)
         return {**engine.memory(), "start_s": engine.start_s}
 
 
-def _ask(engine: EngineProcess) -> None:
+def _ask(engine: EngineProcess, *, volumes: int) -> None:
     with engine.client() as client:
-        client.call("GetEngineInfo", pb.GetEngineInfoRequest())
+        info = client.call("GetEngineInfo", pb.GetEngineInfoRequest())
+        if info.volumes != volumes:
+            raise RuntimeError(f"the engine has {info.volumes} volumes, not {volumes}")
         client.call("ListPools", pb.ListRequest())
         client.call("ListVolumes", pb.ListVolumesRequest(page_size=1000))
 
