@@ -119,9 +119,22 @@ class _Walk:
     def _map(self, value: Value, type_: MapOf, *, path: str) -> Value:
         if not isinstance(value, Mapping):
             return self._fail(path, f"must be a map, not {_say(value)}")
+        if type_.most_items:
+            self._limits(value, type_, path=path)
         return {
             key: self._value(item, type_.item, path=f"{path}.{key}") for key, item in value.items()
         }
+
+    def _limits(self, value: Mapping[str, Value], type_: MapOf, *, path: str) -> None:
+        if len(value) > type_.most_items:
+            self._fail(path, f"has {len(value)}, at most {type_.most_items} fit")
+        for key, text in value.items():
+            if not _is_line(key, limit=type_.longest_key) or not key or key != key.strip():
+                hint = f"1 to {type_.longest_key} printable characters, no spaces around"
+                self._fail(f"{path}.{key}", f"the key {_say(key)} must be {hint}")
+            if isinstance(text, str) and not _is_line(text, limit=type_.longest_text):
+                limit = type_.longest_text
+                self._fail(f"{path}.{key}", f"must be at most {limit} printable characters")
 
     def _enum(self, value: Value, type_: EnumType, *, path: str) -> Value:
         if not isinstance(value, str) or value not in type_.values:
@@ -162,6 +175,10 @@ class _Walk:
 def _strange(name: str, known: Mapping[str, Field]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"is not known here{f'; did you mean {near[0]}?' if near else ''}"
+
+
+def _is_line(text: str, *, limit: int) -> bool:
+    return len(text) <= limit and (text == "" or text.isprintable())
 
 
 def _say(value: Value) -> str:

@@ -124,8 +124,7 @@ GET_IMAGE: Final = Function(
     ),
 )
 
-# what every face offers; get_image is not among Pulumi's dynamic functions yet
-FUNCTIONS: Final[tuple[Function, ...]] = (GET_POOL, GET_ATTACHMENT)
+FUNCTIONS: Final[tuple[Function, ...]] = (GET_POOL, GET_ATTACHMENT, GET_IMAGE)
 
 
 def resource(name: str) -> Resource:

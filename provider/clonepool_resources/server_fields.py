@@ -7,6 +7,7 @@ from typing import Final
 from clonepool_resources import rules
 from clonepool_resources.shared_fields import (
     CONNECTION,
+    LABELS,
     NAME_HINT,
     NAME_PATTERN,
     SYSTEM_USER,
@@ -14,7 +15,7 @@ from clonepool_resources.shared_fields import (
     labels_field,
     name_field,
 )
-from clonepool_resources.types import EnumType, Field, Kind, MapOf, ObjectType, Resource
+from clonepool_resources.types import EnumType, Field, Kind, ObjectType, Resource
 
 SERVER: Final = Resource(
     name="Server",
@@ -168,7 +169,7 @@ ATTACHMENT: Final = Resource(
         ),
         Field(
             name="server_selector",
-            type=MapOf(item=Kind.STRING),
+            type=LABELS,
             description="Picks a server without attachments that has all of these labels.",
             replace=True,
         ),

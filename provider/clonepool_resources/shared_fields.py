@@ -49,6 +49,8 @@ SYSTEM_USER: Final = ObjectType(
     ),
 )
 
+LABELS: Final = MapOf(item=Kind.STRING, most_items=64, longest_key=63, longest_text=255)
+
 CONNECTED_VOLUME: Final = ObjectType(
     name="ConnectedVolume",
     description="One volume as the server sees it: a LUN on iSCSI, a path on the local fabric.",
@@ -105,7 +107,7 @@ def labels_field(*, use: str) -> Field:
     """Free words on a resource."""
     return Field(
         name="labels",
-        type=MapOf(item=Kind.STRING),
+        type=LABELS,
         description=f"Free words by key, changed in place; {use}",
     )
 

@@ -49,9 +49,16 @@ class ListOf:
 
 @dataclass(frozen=True, kw_only=True)
 class MapOf:
-    """Values by a free key."""
+    """Values by a free key.
+
+    Where ``most_items`` is set, keys and texts are one line of printable characters each, no
+    longer than the limits; a key is not empty and has no spaces around it.
+    """
 
     item: Kind
+    most_items: int = 0
+    longest_key: int = 0
+    longest_text: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,9 @@ def attribute_steps(path: str, fields: Iterable[Field]) -> list[str | int | pb.A
     position = 0
     while position < len(path):
         if isinstance(here, MapOf):
-            steps.append(pb.AttributePath.Step(element_key_string=path[position:]))
+            # the engine's own spelling is labels['some.key']
+            key = path[position:].removeprefix("['").removesuffix("']")
+            steps.append(pb.AttributePath.Step(element_key_string=key))
             break
         match = _STEP.match(path, position)
         here = _inside(here, match) if match else None

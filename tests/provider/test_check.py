@@ -224,6 +224,23 @@ def test_a_server_that_check_lets_through_is_one_that_the_engine_takes(
     validate.create_server(request)
 
 
+@given(labels=st.dictionaries(WORDS, WORDS | st.text(max_size=300), max_size=3))
+def test_labels_that_check_lets_through_are_ones_that_the_engine_takes(
+    labels: dict[str, str],
+) -> None:
+    if failures("Server", {"name": "web1", "labels": labels}):
+        return
+
+    spec = convert.server_spec({"name": "web1", "labels": labels})
+    validate.create_server(pb.CreateServerRequest(spec=spec, request_token="t"))
+
+
+def test_a_wrong_label_is_named_by_its_key() -> None:
+    labels = {"a.b": "fine", " c": "fine", "d": "two\nlines"}
+
+    assert {"labels. c", "labels.d"} == set(failures("Server", {"name": "w", "labels": labels}))
+
+
 def _engine_takes(inputs: Inputs) -> bool:
     found = checked("MasterImage", inputs)
     spec = convert.image_spec({**inputs, **found.inputs})

@@ -40,3 +40,13 @@ resource "clonepool_server_storage_attachment" "{label}" {{
   {more}
 }}
 """
+
+
+def server(name: str, *, more: str = "", label: str = "server") -> str:
+    """A server of the local fabric."""
+    return f"""
+resource "clonepool_server" "{label}" {{
+  name = "{name}"
+  {more}
+}}
+"""

@@ -1,4 +1,4 @@
-"""The real command line over a real engine: init, plan, apply, update, replace, import, destroy."""
+"""The real command line over a real engine: made, left alone, changed, replaced, unmade."""
 
 from __future__ import annotations
 
@@ -6,21 +6,138 @@ from pathlib import Path
 
 import pytest
 
+from clonepool.api.v1 import engine_pb2 as pb
 from tests.support.site import Site
-from tests.terraform.configurations import attachment, image, pool
+from tests.terraform.configurations import attachment, image, pool, server
 from tests.terraform.project import TerraformProject
 
 pytestmark = [pytest.mark.terraform, pytest.mark.slow]
+
+IMAGE = "clonepool_master_image.image"
+POOL = "clonepool_replica_pool.pool"
+SERVER = "clonepool_server.server"
+ATTACHMENT = "clonepool_server_storage_attachment.attachment"
 
 
 def test_it_is_made_left_alone_and_unmade(
     project: TerraformProject, engine_site: Site, source: Path
 ) -> None:
-    whole = image("life", source) + pool("life") + attachment("life")
-    project.init(whole)
-    project.apply()
+    """What only the engine can tell is unknown in the plan and there after the apply."""
+    project.init(image("life", source) + pool("life") + attachment("life"))
+
+    planned = {each["address"]: each["change"] for each in project.plan()["resource_changes"]}
+    assert {"id", "connection", "volume", "warm"} <= set(planned[ATTACHMENT]["after_unknown"])
+    project.apply("plan")
+
     made = project.resources()
-    assert made["clonepool_server_storage_attachment.attachment"]["warm"]
+    assert (1, "default") == (made[IMAGE]["version"], made[IMAGE]["storage"])
+    assert {"threshold": 10, "method": "reformat", "then": "recycle", "on_low_space": True} == (
+        made[POOL]["scrub"]
+    )
+    assert ("life-server", True) == (made[ATTACHMENT]["server_name"], made[ATTACHMENT]["warm"])
+    (volume,) = made[ATTACHMENT]["connection"]["volumes"]
+    assert Path(volume["path"]).exists()
     project.assert_empty_plan()
     project.destroy()
     assert {} == project.resources()
+    assert [] == list(engine_site.call("ListPools", pb.ListRequest(name_prefix="life")).pools)
+
+
+def test_a_change_in_place_keeps_the_id_and_removing_a_setting_brings_its_default_back(
+    project: TerraformProject, engine_site: Site, source: Path
+) -> None:
+    base = image("update", source)
+    project.init(base + pool("update", more="scrub = { threshold = 3 }", stock=0))
+    project.apply()
+    before = project.resources()
+
+    project.write(base + pool("update", more='scrub = { method = "zero" }\nmax_replicas = 7'))
+    assert {POOL: ["update"]} == project.changes()
+    project.apply("plan")
+
+    after = project.resources()
+    assert before[POOL]["id"] == after[POOL]["id"]
+    assert (10, "zero", 7) == (
+        after[POOL]["scrub"]["threshold"],
+        after[POOL]["scrub"]["method"],
+        after[POOL]["max_replicas"],
+    )
+    spec = engine_site.call("GetPool", pb.GetRequest(name="update")).spec
+    assert (10, "zero", 7) == (spec.scrub.threshold, spec.scrub.method, spec.max_replicas)
+    project.assert_empty_plan()
+    project.destroy()
+
+
+def test_labels_leave_the_version_alone_and_new_content_moves_it(
+    project: TerraformProject, engine_site: Site, source: Path
+) -> None:
+    project.init(image("content", source, more='labels = { team = "web" }'))
+    project.apply()
+
+    project.write(image("content", source, more='labels = { team = "shop" }'))
+    (change,) = project.plan()["resource_changes"]
+    assert {} == change["change"]["after_unknown"]
+    project.apply("plan")
+
+    bigger = image("content", source).replace(f'"{source}"', f'"{source}", size = "16MiB"')
+    project.write(bigger)
+    (change,) = project.plan()["resource_changes"]
+    assert {"version", "digests", "size_bytes"} == set(change["change"]["after_unknown"])
+    project.apply("plan")
+    assert (2, 16 * 2**20) == (
+        project.resources()[IMAGE]["version"],
+        project.resources()[IMAGE]["size_bytes"]["writable"],
+    )
+    project.write(bigger.replace("16MiB", "16384KiB"))
+    project.assert_empty_plan()
+    project.destroy()
+
+
+def test_what_only_a_new_resource_can_follow_replaces_and_takes_its_dependents_along(
+    project: TerraformProject, source: Path
+) -> None:
+    whole = image("old", source) + pool("replaced") + attachment("replaced")
+    project.init(whole)
+    project.apply()
+    before = project.resources()
+
+    project.write(whole.replace('"old"', '"new"'))
+    planned = {each["address"]: each["change"] for each in project.plan()["resource_changes"]}
+    assert [["name"]] == planned[IMAGE]["replace_paths"]
+    assert {IMAGE, POOL} == {
+        address for address, change in planned.items() if change["actions"] == ["delete", "create"]
+    }
+    # the pool's name stays, so Terraform sees no change in the attachment: it holds the pool
+    refused = project.apply(expect=1)
+    assert "replaced holds" in refused.said or "attachment replaced" in refused.said
+    assert before[ATTACHMENT]["id"] == project.resources()[ATTACHMENT]["id"]
+    project.destroy()
+
+
+def test_a_nested_field_that_forces_replacement_is_named_by_its_path(
+    project: TerraformProject, source: Path
+) -> None:
+    project.init(image("nested", source))
+    project.apply()
+
+    project.write(image("nested", source).replace('"acme"', '"globex"'))
+    (change,) = project.plan()["resource_changes"]
+
+    assert [["system_user", "name"]] == change["change"]["replace_paths"]
+    project.destroy()
+
+
+def test_create_before_destroy_makes_the_new_one_first(
+    project: TerraformProject, engine_site: Site
+) -> None:
+    first = "lifecycle { create_before_destroy = true }"
+    project.init(server("cbd-1", more=first))
+    project.apply()
+
+    project.write(server("cbd-2", more=first))
+    assert {SERVER: ["create", "delete"]} == project.changes()
+    project.apply("plan")
+
+    names = [each.spec.name for each in engine_site.call("ListServers", pb.ListRequest()).servers]
+    assert ("cbd-2" in names, "cbd-1" in names) == (True, False)
+    project.destroy()
