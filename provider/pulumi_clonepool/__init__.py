@@ -17,9 +17,12 @@ from pulumi_clonepool.args import (
 )
 from pulumi_clonepool.functions import (
     AttachmentInfo,
+    ImageInfo,
     PoolInfo,
     get_attachment,
     get_attachment_output,
+    get_image,
+    get_image_output,
     get_pool,
     get_pool_output,
 )
@@ -33,6 +36,7 @@ __all__ = [
     "ChapArgs",
     "ConnectedVolume",
     "Connection",
+    "ImageInfo",
     "ImagePortionArgs",
     "InlineServerArgs",
     "MasterImage",
@@ -48,6 +52,8 @@ __all__ = [
     "SystemUserArgs",
     "get_attachment",
     "get_attachment_output",
+    "get_image",
+    "get_image_output",
     "get_pool",
     "get_pool_output",
 ]

@@ -15,9 +15,8 @@ from pulumi_clonepool.settings import Settings, engine_client
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from clonepool.api.v1 import engine_pb2
     from pulumi_clonepool.servers import ServerStorageAttachment
-    from pulumi_clonepool.storage import ReplicaPool
+    from pulumi_clonepool.storage import MasterImage, ReplicaPool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +55,26 @@ class AttachmentInfo:
     volume: str
     image_version: int
     warm: bool
-    connection: dict[str, Any] | None
     chap_username: str
     allocated_at: str
+    connection: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInfo:
+    """A master image as it is now; ``version`` 0, with nothing imported yet, has no digests."""
+
+    id: str
+    name: str
+    storage: str
+    labels: dict[str, str]
+    version: int
+    latest_version: int
+    latest_state: str
+    latest_error: str
+    system_user: dict[str, str] | None = None
+    digests: dict[str, str] | None = None
+    size_bytes: dict[str, int] | None = None
 
 
 def get_pool(name: str) -> PoolInfo:
@@ -68,16 +84,29 @@ def get_pool(name: str) -> PoolInfo:
     such pool or the engine is away; ``get_pool_output`` waits for a pool of the same program.
     """
     from clonepool.api.v1 import engine_pb2 as pb  # noqa: PLC0415 - only where it is used
+    from clonepool_resources import reads  # noqa: PLC0415 - only where it is used
 
-    return _pool_info(_ask("GetPool", pb.GetRequest(name=name), what=f"pool {name}"))
+    found = _ask("GetPool", pb.GetRequest(name=name), what=f"pool {name}")
+    return PoolInfo(**reads.pool_value(found))
 
 
 def get_attachment(name: str) -> AttachmentInfo:
     """The attachment of this name as it is now; as ``get_pool`` does."""
     from clonepool.api.v1 import engine_pb2 as pb  # noqa: PLC0415 - only where it is used
+    from clonepool_resources import reads  # noqa: PLC0415 - only where it is used
 
     request = pb.GetAttachmentRequest(name=name)
-    return _attachment_info(_ask("GetAttachment", request, what=f"attachment {name}"))
+    found = _ask("GetAttachment", request, what=f"attachment {name}")
+    return AttachmentInfo(**reads.attachment_value(found))
+
+
+def get_image(name: str) -> ImageInfo:
+    """The master image of this name as it is now; as ``get_pool`` does."""
+    from clonepool.api.v1 import engine_pb2 as pb  # noqa: PLC0415 - only where it is used
+    from clonepool_resources import reads  # noqa: PLC0415 - only where it is used
+
+    found = _ask("GetImage", pb.GetRequest(name=name), what=f"master image {name}")
+    return ImageInfo(**reads.image_value(found))
 
 
 def get_pool_output(pool: ReplicaPool | pulumi.Input[str]) -> pulumi.Output[PoolInfo]:
@@ -90,6 +119,11 @@ def get_attachment_output(
 ) -> pulumi.Output[AttachmentInfo]:
     """An attachment, once it is there; unknown in the preview that creates it."""
     return _when_there(attachment).apply(get_attachment)
+
+
+def get_image_output(image: MasterImage | pulumi.Input[str]) -> pulumi.Output[ImageInfo]:
+    """A master image, once it is there; unknown in the preview that creates it."""
+    return _when_there(image).apply(get_image)
 
 
 def _when_there(reference: ClonepoolResource | pulumi.Input[str]) -> pulumi.Output[str]:
@@ -105,46 +139,3 @@ def _ask(method: str, request: Message, *, what: str) -> Any:
         return engine_client(settings).call(method, request)
     except ClonepoolError as error:
         raise LookupFailed(f"can't look up {what}: {one_line(error)}") from None
-
-
-def _pool_info(pool: engine_pb2.ReplicaPool) -> PoolInfo:
-    counts = pool.counts
-    return PoolInfo(
-        id=pool.id,
-        name=pool.spec.name,
-        master_image=pool.spec.master_image,
-        image_version=pool.image_version,
-        fabric=pool.spec.fabric,
-        min_ready=pool.spec.min_ready,
-        max_replicas=pool.spec.max_replicas,
-        ready=counts.ready,
-        cloning=counts.planned + counts.cloning,
-        allocated=counts.attaching + counts.allocated + counts.detaching,
-        released=counts.released,
-        scrubbing=counts.scrubbing,
-        faulty=counts.faulty,
-        stale=counts.stale,
-        waiting=counts.waiting,
-        clone_kind=pool.clone_kind,
-        stopped_reason=pool.stopped_reason,
-    )
-
-
-def _attachment_info(attachment: engine_pb2.Attachment) -> AttachmentInfo:
-    from clonepool_resources import convert  # noqa: PLC0415 - only where it is used
-
-    connected = attachment.HasField("connection")
-    return AttachmentInfo(
-        id=attachment.id,
-        name=attachment.spec.name,
-        state=attachment.state,
-        pool=attachment.spec.pool,
-        server=attachment.server_name,
-        system_user=convert.system_user_value(attachment.system_user),
-        volume=attachment.volume_id,
-        image_version=attachment.image_version,
-        warm=attachment.warm,
-        connection=convert.connection_value(attachment.connection) if connected else None,
-        chap_username=attachment.chap_username,
-        allocated_at=convert.allocated_at(attachment),
-    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tools import pulumi_cli
+from tools import pulumi_cli, pulumi_extras
 
 # a normal user's PATH often lacks the administrators' folders
 _SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -78,6 +78,30 @@ def find_terraform() -> str | None:
     return shutil.which("terraform") or shutil.which("tofu")
 
 
+def probe_pulumi_yaml() -> Lack | None:
+    if pulumi_extras.is_built("yaml"):
+        return None
+    return _needs_go("no pulumi-language-yaml, and no Go to build it with")
+
+
+def probe_gensdk() -> Lack | None:
+    if pulumi_extras.is_built("gensdk"):
+        return None
+    return _needs_go("no Go to build the SDK generator with")
+
+
+def probe_go() -> Lack | None:
+    return _needs_go("no Go")
+
+
+def probe_npm() -> Lack | None:
+    return None if shutil.which("npm") else Lack(reason="npm is not installed")
+
+
+def _needs_go(reason: str) -> Lack | None:
+    return None if shutil.which("go") else Lack(reason=reason)
+
+
 @functools.cache
 def pulumi_folder() -> Path | None:
     """The folder of a Pulumi command line; nothing is built or fetched for it."""
@@ -89,6 +113,10 @@ PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "tgt": probe_tgt,
     "reflink": probe_reflink,
     "pulumi": probe_pulumi,
+    "pulumi_yaml": probe_pulumi_yaml,
+    "gensdk": probe_gensdk,
+    "go": probe_go,
+    "npm": probe_npm,
     "terraform": probe_terraform,
 }
 

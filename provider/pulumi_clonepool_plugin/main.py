@@ -1,0 +1,19 @@
+"""Where the command ``pulumi-resource-clonepool`` starts."""
+
+from __future__ import annotations
+
+import sys
+
+from clonepool.api.light_start import defer_async_grpc
+
+
+def main() -> int:
+    """Serve until told to stop; what is imported here is what every preview pays for."""
+    defer_async_grpc()
+    from pulumi_clonepool_plugin.process import run  # noqa: PLC0415 - after the above
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

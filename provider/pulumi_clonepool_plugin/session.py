@@ -1,0 +1,67 @@
+"""What all calls of one plugin process share: the engine, the display, and the stop."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from clonepool_resources.lifecycle import Lifecycle
+from clonepool_resources.waiting import Waiting
+from pulumi_clonepool_plugin.configuration import Settings
+from pulumi_clonepool_plugin.display import Display
+from pulumi_clonepool_plugin.kinds import Kind
+
+if TYPE_CHECKING:
+    from clonepool.api.client import EngineClient
+
+
+class Session:
+    """One process serves one provider. Thread-safe.
+
+    ``stop`` is set by Ctrl-C: whoever waits gives up then.
+    """
+
+    def __init__(self) -> None:
+        self.display = Display()
+        self.stop = threading.Event()
+        self._lock = threading.Lock()
+        self._settings = Settings()
+        self._client: EngineClient | None = None
+
+    def attach(self, address: str) -> None:
+        """Serve the Pulumi engine at ``address`` from now on; what an earlier one stopped is past.
+
+        A provider that was started by hand (PULUMI_DEBUG_PROVIDERS) serves one engine after
+        another.
+        """
+        self.display.attach(address)
+        self.stop.clear()
+
+    def configure(self, settings: Settings) -> None:
+        """Take the provider's settings; nothing is connected yet."""
+        with self._lock:
+            self._settings, self._client = settings, None
+
+    @property
+    def client(self) -> EngineClient:
+        """The one client of these settings; it connects on its first call."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._settings.connect()
+            return self._client
+
+    def lifecycle(self, kind: Kind, *, urn: str, timeout_s: float) -> Lifecycle:
+        """The life of one kind; its progress shows beside ``urn``. ``timeout_s`` 0 is ours."""
+        waiting = Waiting(
+            report=lambda message: self.display.progress(message, urn=urn),
+            stopped=self.stop.is_set,
+            # a wait that a Ctrl-C ends at once
+            sleep=lambda seconds: void(self.stop.wait(seconds)),
+        )
+        return kind.lifecycle(
+            client=self.client, waiting=waiting, timeout_s=timeout_s or self._settings.timeout_s
+        )
+
+
+def void(_value: object) -> None:
+    """Nothing, of anything."""
