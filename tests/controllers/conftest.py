@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,23 @@ import pytest
 
 pytest.register_assert_rewrite("clonepool.testing.engines")
 
+from clonepool.store.database import Database  # noqa: E402
 from clonepool.testing.engines import EngineRig  # noqa: E402
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database, migrated once for all tests."""
+    path = tmp_path_factory.mktemp("migrated") / "clonepool.db"
+    Database(path).close()
+    return path
+
+
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[EngineRig]:
+def rig(tmp_path: Path, migrated: Path) -> Iterator[EngineRig]:
     """A running engine with nothing in it."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    shutil.copy(migrated, tmp_path / "state" / "clonepool.db")
     with EngineRig(tmp_path) as running:
         yield running
 
@@ -24,3 +36,11 @@ def web(rig: EngineRig) -> EngineRig:
     """The same with image ``web`` imported."""
     rig.add_image()
     return rig
+
+
+@pytest.fixture
+def pool(web: EngineRig) -> EngineRig:
+    """A pool with two ready replicas of an image with both portions."""
+    web.update_image(read_only=web.portion("ro", fill=b"shared"))
+    web.add_pool(min_ready=2)
+    return web
