@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from clonepool.errors import AlreadyExists, ClonepoolError, FieldViolation
@@ -29,7 +29,7 @@ def violations(found: Iterable[FieldViolation], fields: Iterable[Field]) -> Iter
     """One error for each field that was refused, at its attribute."""
     known = tuple(fields)
     for violation in found:
-        steps = attribute_steps(violation.field, known)
+        steps = _shown_steps(attribute_steps(violation.field, known))
         summary = f"Invalid {violation.field}"
         yield _diagnostic(_ERROR, summary, f"{violation.field}: {violation.description}", steps)
 
@@ -81,6 +81,17 @@ def attribute_steps(path: str, fields: Iterable[Field]) -> list[str | int | pb.A
 def attribute_path(steps: Iterable[str | int | pb.AttributePath.Step]) -> pb.AttributePath:
     """The message for a path."""
     return pb.AttributePath(steps=[_step(step) for step in steps])
+
+
+def _shown_steps(
+    steps: Sequence[str | int | pb.AttributePath.Step],
+) -> Sequence[str | int | pb.AttributePath.Step]:
+    """As far as Terraform finds a line: an attribute, or an item or key of it.
+
+    Any deeper, and it shows the line of the whole resource; the summary has the path in full.
+    """
+    has_index = len(steps) > 1 and not isinstance(steps[1], str)
+    return steps[: 2 if has_index else 1]
 
 
 def _inside(type_: FieldType | None, match: re.Match[str]) -> FieldType | None:
