@@ -5,11 +5,12 @@ from __future__ import annotations
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.worker import Control, Finish
-from clonepool.domain.model import ImagePortion, Operation, ReplicaPool, Volume
+from clonepool.domain.model import Operation, Volume
 from clonepool.domain.policy import MAX_POOL_FAILURES, backoff_s
 from clonepool.domain.states import Severity, VolumeState
 from clonepool.errors import ClonepoolError, Unavailable
-from clonepool.store import events, images, operations, pools, volumes
+from clonepool.store import clone_work, events, operations, pools, volumes
+from clonepool.store.clone_work import CloneWork
 from clonepool.store.writer import Transaction
 
 # far enough for "not before it is reset"
@@ -38,18 +39,15 @@ class CloneVolume:
     def run(self, operation: Operation, control: Control) -> Finish:
         """Make the volume ready; one that nobody wants any more is deleted instead."""
         with self._context.state.read() as session:
-            volume = volumes.find(session, volume_id=operation.key)
-            if volume is None or volume.state is not VolumeState.CLONING:
-                return _nothing
-            pool, live = pools.get_any(session, pool_id=volume.pool_id)
-            version = images.get_version(session, version_id=volume.image_version_id)
-            wanted = pools.wanted_version(session, pool_id=volume.pool_id)
-        # of an old version it would be given up as soon as it is ready, if it ever can be
-        if not live or (wanted is not None and wanted.id != version.id):
+            work = clone_work.find(session, volume_id=operation.key)
+        if work is None or work.volume.state is not VolumeState.CLONING:
+            return _nothing
+        volume = work.volume
+        if not work.is_wanted:
             return self._given_up(volume)
-        kind, used_bytes = self._clone(volume, version.writable, pool, control)
+        kind, used_bytes = self._clone(work, control)
         fabric = self._context.drivers.fabric(volume.fabric)
-        fabric.export(self._exports.of_volume(volume, version.read_only))
+        fabric.export(self._exports.of_volume(volume, work.read_only))
         return self._ready(volume, kind=kind, used_bytes=used_bytes)
 
     def _given_up(self, volume: Volume) -> Finish:
@@ -57,16 +55,15 @@ class CloneVolume:
             transaction, volume=volume, now=self._context.now()
         )
 
-    def _clone(
-        self, volume: Volume, image: ImagePortion | None, pool: ReplicaPool, control: Control
-    ) -> tuple[str, int]:
+    def _clone(self, work: CloneWork, control: Control) -> tuple[str, int]:
+        image, volume = work.writable, work.volume
         if image is None:
             return "", 0
         backend = self._context.drivers.backend(volume.storage)
         mode = backend.clone(
             image=image.object_name,
             name=volume.object_name,
-            mode=pool.spec.clone_mode,
+            mode=work.mode,
             progress=lambda done_bytes: control.progress(done_bytes, image.size_bytes),
         )
         return mode.value, backend.stat(name=volume.object_name).used_bytes

@@ -31,14 +31,17 @@ class Control:
         self._context = context
         self._operation = operation
         self._stopping = stopping
-        self._written_at = 0.0
+        # what is done sooner than the first note is due needs none: its end is written at once
+        self._written_at = context.now()
 
     def progress(self, done_bytes: int, total_bytes: int) -> None:
-        """Note progress; raises Cancelled when the work was asked to stop."""
+        """Note progress, now and then; raises Cancelled when the work was asked to stop."""
         if self._stopping.is_set():
             raise Cancelled("the engine is shutting down; the work goes on when it starts again")
+        if self._operation.cancel:
+            raise self._cancelled()
         now = self._context.now()
-        if now - self._written_at < _PROGRESS_INTERVAL_S and done_bytes != total_bytes:
+        if now - self._written_at < _PROGRESS_INTERVAL_S:
             return
         self._written_at = now
         asked_to_stop = self._context.state.write(
@@ -50,7 +53,10 @@ class Control:
             )
         )
         if asked_to_stop:
-            raise Cancelled(f"{self._operation.kind} of {self._operation.subject} was cancelled")
+            raise self._cancelled()
+
+    def _cancelled(self) -> Cancelled:
+        return Cancelled(f"{self._operation.kind} of {self._operation.subject} was cancelled")
 
 
 class Work(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -25,7 +27,8 @@ _CLAIM = """
     WHERE n IN (
         SELECT n FROM operation WHERE state = 'queued' AND node = :node AND run_after <= :now
         ORDER BY run_after, n LIMIT :limit)
-    RETURNING n
+    RETURNING n, id, kind, subject, key, state, node, attempt, run_after, fence, progress_bytes,
+        total_bytes, error, cancel, created_at, finished_at
 """
 _ADD = """
     INSERT INTO operation(id, kind, subject, key, state, node, attempt, run_after, owner, fence,
@@ -58,9 +61,12 @@ def claim_due(
         "lease": now + LEASE_S,
         "limit": limit,
     }
-    taken = [row[0] for row in transaction.sql(_CLAIM, parameters)]
-    query = select(tables.Operation).where(col(tables.Operation.n).in_(taken))
-    return [rows.operation(row) for row in transaction.session.exec(query)]
+    cursor = transaction.sql(_CLAIM, parameters)
+    columns = [column[0] for column in cursor.description]
+    found: list[Any] = [
+        SimpleNamespace(**dict(zip(columns, row, strict=True))) for row in cursor.fetchall()
+    ]
+    return [rows.operation(row) for row in sorted(found, key=lambda row: row.n)]
 
 
 def next_due_at(session: Session, *, node: str) -> float | None:

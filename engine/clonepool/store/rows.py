@@ -36,14 +36,15 @@ def version(row: tables.ImageVersion) -> model.ImageVersion:
         number=row.number,
         state=VersionState(row.state),
         storage=row.storage,
-        read_only=_portion(row.ro_object, row.ro_size_bytes, row.ro_digest),
-        writable=_portion(row.rw_object, row.rw_size_bytes, row.rw_digest),
+        read_only=portion(row.ro_object, row.ro_size_bytes, row.ro_digest),
+        writable=portion(row.rw_object, row.rw_size_bytes, row.rw_digest),
         error=row.error,
         created_at=row.created_at,
     )
 
 
-def _portion(name: str | None, size_bytes: int, digest: str) -> model.ImagePortion | None:
+def portion(name: str | None, size_bytes: int, digest: str) -> model.ImagePortion | None:
+    """A portion of its three columns; None where the version has none."""
     if name is None:
         return None
     return model.ImagePortion(object_name=name, size_bytes=size_bytes, digest=digest)
@@ -129,7 +130,7 @@ def volume(row: tables.Volume, *, pool_name: str, image_version: int) -> model.V
         image_version_id=row.image_version_id,
         image_version=image_version,
         state=VolumeState(row.state),
-        slot=row.slot,
+        slot=bool(row.slot),
         node=row.node,
         storage=row.storage,
         fabric=row.fabric,
@@ -202,7 +203,7 @@ def operation(row: tables.Operation) -> model.Operation:
         progress_bytes=row.progress_bytes,
         total_bytes=row.total_bytes,
         error=row.error,
-        cancel=row.cancel,
+        cancel=bool(row.cancel),
         created_at=row.created_at,
         finished_at=row.finished_at,
     )
