@@ -98,7 +98,8 @@ _BESIDES: Final = {
 
 def _shown(declared: Resource) -> Resource:
     fields = (ID, *_shown_fields(declared.fields), *_BESIDES.get(declared.name, ()))
-    return replace(declared, fields=fields)
+    text = declared.description.replace("`get_pool`", "the data source `clonepool_pool`")
+    return replace(declared, fields=fields, description=text)
 
 
 def _shown_fields(fields: Iterable[Field]) -> Iterator[Field]:

@@ -23,7 +23,7 @@ def provider_schema() -> pb.ProviderSchema:
         provider_meta=schema((), ""),
         resource_schemas={
             item.type_name: schema(
-                item.shown.fields, item.declared.description, version=item.version
+                item.shown.fields, item.shown.description, version=item.version
             )
             for item in RESOURCES
         },

@@ -121,7 +121,7 @@ class TerraformProject:
 
     def argv(self, *words: str) -> list[str]:
         """The command line; colours would stand between the words."""
-        bare = words[0] in {"show", "output", "version", "state"}
+        bare = words[0] in {"show", "output", "version", "state", "providers", "fmt"}
         return [self.terraform, *words, *([] if bare else ["-no-color"])]
 
     def environment(self) -> dict[str, str]:

@@ -93,7 +93,7 @@ def test_labels_leave_the_version_alone_and_new_content_moves_it(
     project.destroy()
 
 
-def test_what_only_a_new_resource_can_follow_replaces_and_takes_its_dependents_along(
+def test_what_only_a_new_resource_can_follow_replaces_what_is_there(
     project: TerraformProject, source: Path
 ) -> None:
     whole = image("old", source) + pool("replaced") + attachment("replaced")
@@ -111,6 +111,13 @@ def test_what_only_a_new_resource_can_follow_replaces_and_takes_its_dependents_a
     refused = project.apply(expect=1)
     assert "replaced holds" in refused.said or "attachment replaced" in refused.said
     assert before[ATTACHMENT]["id"] == project.resources()[ATTACHMENT]["id"]
+
+    along = "lifecycle {\n  replace_triggered_by = [clonepool_replica_pool.pool.id]\n}"
+    followed = image("new", source) + pool("replaced") + attachment("replaced", more=along)
+    project.write(followed)
+    assert "3 added, 0 changed, 3 destroyed" in project.apply().said
+    assert before[ATTACHMENT]["id"] != project.resources()[ATTACHMENT]["id"]
+    project.assert_empty_plan()
     project.destroy()
 
 

@@ -23,6 +23,13 @@ from terraform_clonepool.proto import tfplugin6_pb2 as pb
 
 _PROGRAM = [sys.executable, "-c", "from terraform_clonepool.main import main; main()"]
 _LIMIT_S = 30
+_ALL_OF_IT = (
+    "terraform_clonepool.service",
+    "clonepool_resources.server_lifecycle",
+    "clonepool_resources.storage_lifecycle",
+    "clonepool_resources.reads",
+    "clonepool.api.client",
+)
 
 
 class Plugin:
@@ -179,9 +186,7 @@ def test_a_person_who_starts_it_is_told_what_it_is() -> None:
         ),
         # and all that a plan and an apply load
         (
-            "terraform_clonepool.service, clonepool_resources.declaration,"
-            + "clonepool_resources.server_lifecycle, clonepool_resources.storage_lifecycle,"
-            + "clonepool.api.client",
+            ", ".join(_ALL_OF_IT),
             [
                 "pulumi",
                 "pulumi_clonepool",

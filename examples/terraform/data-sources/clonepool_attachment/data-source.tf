@@ -1,0 +1,7 @@
+data "clonepool_attachment" "web" {
+  id = clonepool_server_storage_attachment.web.id
+}
+
+output "state" {
+  value = data.clonepool_attachment.web.state
+}

@@ -1,0 +1,1 @@
+terraform import clonepool_master_image.web web

@@ -1,0 +1,1 @@
+terraform import clonepool_replica_pool.web web

@@ -1,0 +1,1 @@
+terraform import clonepool_server.web web1

@@ -1,0 +1,4 @@
+import {
+  to = clonepool_server.web
+  id = "web1" # its name, or its id
+}

@@ -1,0 +1,1 @@
+terraform import clonepool_server_storage_attachment.web web1
