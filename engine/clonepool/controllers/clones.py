@@ -92,8 +92,7 @@ class CloneVolume:
             return None
         now = self._context.now()
         transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), volume.id))
-        _pool, live = pools.get_any(transaction.session, pool_id=volume.pool_id)
-        if not live:
+        if not pools.is_live(transaction.session, pool_id=volume.pool_id):
             return now
         if isinstance(error, Unavailable):
             # what is away comes back by itself, and then the pool must fill by itself

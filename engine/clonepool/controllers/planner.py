@@ -16,7 +16,7 @@ _INTERVAL_S = 1.0
 # and at most so often: a burst of allocations is planned for once, not a thousand times
 _GAP_S = 0.02
 # and rests so many times as long as it looked: counting a large pool must not starve its callers
-_REST_SHARE = 4
+_REST_SHARE = 9
 
 
 class Planner:

@@ -76,7 +76,7 @@ class Scrub:
         return run_id
 
     def _quota(self, pool: ReplicaPool, counts: PoolCounts, transaction: Transaction) -> int:
-        _pool, live = pools.get_any(transaction.session, pool_id=pool.id)
+        live = pools.is_live(transaction.session, pool_id=pool.id)
         if not live or pools.wanted_version(transaction.session, pool_id=pool.id) is None:
             return 0
         stock = pools.stock(transaction.session, pool_id=pool.id)

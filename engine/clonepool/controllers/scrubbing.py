@@ -63,7 +63,7 @@ class ScrubVolume:
         now = self._context.now()
         scrubs.record(transaction, volume=volume, method=run.method, started_at=started_at, now=now)
         after = scrubs.after_scrub_of(transaction.session, volume_id=volume.id)
-        _pool, live = pools.get_any(transaction.session, pool_id=volume.pool_id)
+        live = pools.is_live(transaction.session, pool_id=volume.pool_id)
         if after is AfterScrub.RECYCLE and live:
             self._recycle(transaction, volume, now)
         else:

@@ -26,6 +26,13 @@ _RECYCLING = (
     "SELECT count(*) FROM volume "
     "WHERE pool_id = ? AND state = 'scrubbing' AND after_scrub = 'recycle'"
 )
+_WANTED = """
+    SELECT v.* FROM pool p JOIN image i ON i.id = p.image_id
+        JOIN image_version v ON v.image_id = i.id AND v.state = 'ready' AND
+            CASE p.image_version WHEN 0 THEN v.id = i.current_version_id
+                ELSE v.number = p.image_version END
+    WHERE p.id = ?
+"""
 _WAITING = "SELECT count(*) FROM attachment WHERE pool_id = ? AND state = 'waiting'"
 
 
@@ -210,18 +217,18 @@ def ids(session: Session) -> list[str]:
     return list(session.exec(select(tables.Pool.id)))
 
 
+def is_live(session: Session, *, pool_id: str) -> bool:
+    """Whether a pool is there and no tombstone; counts nothing, unlike ``get_any``."""
+    found = session.connection().exec_driver_sql(
+        "SELECT 1 FROM pool WHERE id = ? AND deleted_at IS NULL", (pool_id,)
+    )
+    return found.first() is not None
+
+
 def wanted_version(session: Session, *, pool_id: str) -> ImageVersion | None:
     """The version that new replicas are made of; None while none is ready."""
-    row = session.get_one(tables.Pool, pool_id)
-    by = tables.ImageVersion.number == row.image_version
-    if not row.image_version:
-        image = session.get_one(tables.Image, row.image_id)
-        by = tables.ImageVersion.id == image.current_version_id
-    query = select(tables.ImageVersion).where(
-        tables.ImageVersion.image_id == row.image_id, by, tables.ImageVersion.state == "ready"
-    )
-    found = session.exec(query).first()
-    return rows.version(found) if found else None
+    row: Any = session.connection().exec_driver_sql(_WANTED, (pool_id,)).first()
+    return rows.version(row) if row is not None else None
 
 
 def note_failure(transaction: Transaction, *, pool_id: str) -> int:
