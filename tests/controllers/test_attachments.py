@@ -104,8 +104,7 @@ def test_a_grant_that_nobody_repeats_is_finished_by_the_engine(pool: EngineRig) 
     with pytest.raises(Unavailable):
         pool.attach("a")
     assert V.ATTACHING is pool.volume(get(pool, "a").volume_id).state
-    pool.advance(60)
-    pool.wait_for(
+    pool.pass_time_until(
         lambda: pool.volume(get(pool, "a").volume_id).state is V.ALLOCATED, what=pool.volumes
     )
     assert login(pool, get(pool, "a")).is_alive()
@@ -125,11 +124,7 @@ def test_one_attachment_that_cannot_be_finished_does_not_hold_up_the_others(
         with pytest.raises(Unavailable):
             pool.release(each, force=True)
 
-    def others_are_gone() -> bool:
-        pool.advance(60)
-        return gone(pool, "b") and gone(pool, "c")
-
-    pool.wait_for(others_are_gone, what=pool.volumes)
+    pool.pass_time_until(lambda: gone(pool, "b") and gone(pool, "c"), what=pool.volumes)
     assert AttachmentState.DETACHING is get(pool, "a").state
 
 
@@ -158,8 +153,7 @@ def test_a_release_that_is_cut_off_is_finished_by_the_engine(pool: EngineRig, st
     assert AttachmentState.DETACHING is get(pool, "a").state
     with pytest.raises(FailedPrecondition, match="being released"):
         pool.attach("a")
-    pool.advance(60)
-    pool.wait_for(lambda: gone(pool, "a"), what=pool.volumes)
+    pool.pass_time_until(lambda: gone(pool, "a"), what=pool.volumes)
     assert V.RELEASED is pool.volume(attached.volume_id).state
     assert attached.connection is not None
     assert attached.connection.target not in pool.fabric.list()

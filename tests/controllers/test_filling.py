@@ -56,11 +56,7 @@ def objects(rig: EngineRig, prefix: str = "vol-") -> set[str]:
 def wait_stopped(rig: EngineRig) -> None:
     """Let the waits between tries pass until the pool gives up."""
 
-    def stopped() -> bool:
-        rig.advance(61)
-        return bool(rig.pool().stopped_reason)
-
-    rig.wait_for(stopped, what=rig.pool)
+    rig.pass_time_until(lambda: rig.pool().stopped_reason, what=rig.pool)
 
 
 def test_a_pool_fills_to_min_ready_before_any_server_asks(web: EngineRig) -> None:
@@ -196,15 +192,10 @@ def test_a_fabric_that_is_away_for_a_while_stops_no_pool(web: EngineRig) -> None
     web.fabric.fault = away
     web.add_pool(min_ready=1, filled=False)
 
-    def tried_often() -> bool:
-        web.advance(61)
-        return len(tries) > 2 * MAX_POOL_FAILURES
-
-    web.wait_for(tried_often, what=web.pool)
+    web.pass_time_until(lambda: len(tries) > 2 * MAX_POOL_FAILURES, what=web.pool)
     assert "away" in web.volumes()[0].error
     web.fabric.fault = lambda _step: None
-    web.advance(61)
-    web.wait_ready(1)
+    web.pass_time_until(lambda: web.count(V.READY) == 1, what=web.volumes)
     assert "" == web.pool().stopped_reason
 
 
@@ -246,11 +237,7 @@ def test_a_pool_deleted_while_its_last_try_fails_goes(web: EngineRig) -> None:
     memory(web).on_step = fail
     pool = web.add_pool(min_ready=1, filled=False)
 
-    def is_last_try() -> bool:
-        web.advance(61)
-        return begun.is_set()
-
-    web.wait_for(is_last_try, what=web.pool)
+    web.pass_time_until(begun.is_set, what=web.pool)
     web.engine.pools.delete(pool_id=pool.id)
     go_on.set()
     web.wait_for(lambda: not web.volumes(), what=web.volumes)

@@ -156,11 +156,7 @@ def test_a_version_that_cannot_be_cloned_stops_the_rollout_at_once(web: EngineRi
     memory(web).on_step = fail
     web.update_image(writable=web.portion("second"))
 
-    def stopped() -> bool:
-        web.advance(61)
-        return bool(web.pool().stopped_reason)
-
-    web.wait_for(stopped, what=web.pool)
+    web.pass_time_until(lambda: web.pool().stopped_reason, what=web.pool)
     assert 3 == web.count(V.READY)
     assert {1} == {volume.image_version for volume in web.volumes(state="ready")}
 

@@ -52,11 +52,6 @@ def kill_caller_at(rig: EngineRig, wanted: str) -> None:
     rig.fabric.fault = step
 
 
-def settle(rig: EngineRig) -> None:
-    """Let the engine find what was left behind a while ago."""
-    rig.advance(60)
-
-
 @pytest.mark.parametrize("step", ["clone.begin", "clone.work", "clone.publish", "clone.done"])
 def test_a_clone_that_was_killed_is_made_by_the_next_start(web: EngineRig, step: str) -> None:
     died = kill_worker_at(web, step)
@@ -110,8 +105,9 @@ def test_a_grant_that_was_killed_is_made_by_the_next_start(web: EngineRig, step:
     assert web.fabric.login(
         target=attached.connection.target, initiator="iqn.2026-01.test:a", chap=attached.chap
     ).is_alive()
-    settle(web)
-    web.wait_for(lambda: web.volume(attached.volume_id).state is V.ALLOCATED, what=web.volumes)
+    web.pass_time_until(
+        lambda: web.volume(attached.volume_id).state is V.ALLOCATED, what=web.volumes
+    )
     assert attached.id == web.attach("a").id
 
 
@@ -130,8 +126,9 @@ def test_a_release_that_was_killed_is_finished_by_the_next_start(web: EngineRig,
         web.fabric.login(
             target=attached.connection.target, initiator="iqn.2026-01.test:a", chap=attached.chap
         )
-    settle(web)
-    web.wait_for(lambda: web.volume(attached.volume_id).state is V.RELEASED, what=web.volumes)
+    web.pass_time_until(
+        lambda: web.volume(attached.volume_id).state is V.RELEASED, what=web.volumes
+    )
     assert attached.connection.target not in web.fabric.list()
 
 
@@ -158,7 +155,7 @@ def test_a_restart_keeps_live_sessions(web: EngineRig) -> None:
         target=attached.connection.target, initiator="iqn.2026-01.test:a", chap=attached.chap
     )
     web.reopen()
-    settle(web)
+    web.advance(61)
     assert session.is_alive()
 
 
@@ -221,11 +218,7 @@ def test_work_whose_worker_vanished_is_taken_over_when_its_lease_ends(web: Engin
     web.add_pool(min_ready=1, filled=False)
     assert died.wait(20)
 
-    def ready() -> bool:
-        web.advance(31)
-        return web.count(V.READY) == 1
-
-    web.wait_for(ready, what=lambda: web.engine.operations.list(page=PageRequest()))
+    web.pass_time_until(lambda: web.count(V.READY) == 1, what=web.volumes)
 
 
 def test_closing_stops_long_work_at_its_next_step_and_the_next_start_goes_on(

@@ -52,11 +52,7 @@ def fail_at(rig: EngineRig, step: str, error: Exception) -> list[str]:
 
 
 def wait_faulty(rig: EngineRig, number: int) -> None:
-    def faulty() -> bool:
-        rig.advance(61)
-        return rig.count(V.FAULTY) == number
-
-    rig.wait_for(faulty, what=rig.volumes)
+    rig.pass_time_until(lambda: rig.count(V.FAULTY) == number, what=rig.volumes)
 
 
 def test_below_the_threshold_nothing_is_scrubbed(web: EngineRig) -> None:
@@ -261,11 +257,7 @@ def test_a_deleted_pools_faulty_volume_is_tried_again_and_goes(web: EngineRig) -
     web.engine.pools.delete(pool_id=pool.id)
     memory(web).on_step = lambda _step, _name: None
 
-    def gone() -> bool:
-        web.advance(61)
-        return not web.volumes()
-
-    web.wait_for(gone, what=web.volumes)
+    web.pass_time_until(lambda: not web.volumes(), what=web.volumes)
 
 
 def test_a_fabric_that_is_away_makes_no_volume_faulty(web: EngineRig) -> None:
@@ -281,14 +273,11 @@ def test_a_fabric_that_is_away_makes_no_volume_faulty(web: EngineRig) -> None:
     web.fabric.fault = away
     web.release(attached)
 
-    def tried_often() -> bool:
-        web.advance(61)
-        return len(tries) > 2 * MAX_SCRUB_ATTEMPTS
-
-    web.wait_for(tried_often, what=web.volumes)
+    web.pass_time_until(lambda: len(tries) > 2 * MAX_SCRUB_ATTEMPTS, what=web.volumes)
     web.fabric.fault = lambda _step: None
-    web.advance(61)
+    web.pass_time_until(lambda: web.count(V.SCRUBBING) == 0, what=web.volumes)
     web.wait_ready(1)
+    assert 0 == web.count(V.FAULTY)
 
 
 def test_a_waiter_that_lacks_space_has_the_released_scrubbed_early(rig: EngineRig) -> None:
@@ -367,8 +356,7 @@ def test_a_volume_still_in_use_is_not_scrubbed(web: EngineRig) -> None:
     assert session.is_alive()
     assert "still in use" in web.volume(volume.id).error
     session.close()
-    web.advance(61)
-    web.wait_for(lambda: records(web), what=web.volumes)
+    web.pass_time_until(lambda: records(web), what=web.volumes)
 
 
 def test_records_and_runs_are_listed_newest_first_page_by_page(web: EngineRig) -> None:

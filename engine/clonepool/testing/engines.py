@@ -179,6 +179,15 @@ class EngineRig:
                 raise AssertionError(f"did not happen within {_TIMEOUT_S:g} s: {seen}")
             time.sleep(_LOOK_INTERVAL_S)
 
+    def pass_time_until(self, condition: Callable[[], Any], *, what: Callable[[], object]) -> None:
+        """Let a minute pass at each look: whatever is put off becomes due."""
+
+        def look() -> bool:
+            self.advance(61)
+            return bool(condition())
+
+        self.wait_for(look, what=what)
+
     def source(self, name: str, content: bytes) -> str:
         """A file to import; the path."""
         path = self.folder / name
