@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,31 @@ def test_what_a_scrub_brings_back_is_not_made_a_second_time(web: EngineRig) -> N
         web.wait_ready(2)
     assert {4} == {volume.generation for volume in web.volumes()}
     assert 6 == len(records(web))
+
+
+def test_while_a_scrub_runs_nothing_is_made_in_the_place_of_what_it_brings_back(
+    web: EngineRig,
+) -> None:
+    web.add_pool(min_ready=1, scrub=ScrubPolicy(threshold=9))
+    first = web.attach_and_wait("a")
+    web.wait_ready(1)
+    web.close()
+    web.open(start=False)
+    web.release(first, web.attach("b"))
+    assert web.engine.scrub.start(pool="web") is not None
+    go_on = threading.Event()
+
+    def hold(step: str, name: str) -> None:
+        assert step != "delete.begin" or not name.startswith("vol-") or go_on.wait(20)
+
+    memory(web).on_step = hold
+    web.reopen()
+    for name in ("one", "two"):
+        # filled: the planner has looked at every pool since
+        web.add_pool(name, min_ready=1)
+    assert {V.SCRUBBING: 2} == web.pool().counts.by_state
+    go_on.set()
+    web.wait_ready(1)
 
 
 def test_destroy_reuses_nothing(web: EngineRig) -> None:
