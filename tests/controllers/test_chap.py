@@ -49,7 +49,7 @@ def test_no_account_only_where_none_was_asked_for(pool: EngineRig) -> None:
 
 
 def test_secrets_are_never_plain_on_the_disk(pool: EngineRig) -> None:
-    """Neither in the database nor in its log, whole or as a plain hash of a guess."""
+    """Neither in the database nor in its log."""
     given = pool.attach("a", chap=GIVEN)
     generated = pool.attach("b")
     update(pool, given, chap=replace(GIVEN, secret="opensesame4343"))
