@@ -15,6 +15,7 @@ from clonepool.controllers.drivers import Drivers
 from clonepool.controllers.events import Events
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.filling import Filling
+from clonepool.controllers.forecasts import Forecasts
 from clonepool.controllers.images import Images
 from clonepool.controllers.imports import DeleteVersion, ImportImage
 from clonepool.controllers.operations import Operations
@@ -54,6 +55,7 @@ class Engine:
         self.scrub = Scrub(context)
         self.operations = Operations(context)
         self.events = Events(context)
+        self.forecasts = Forecasts(context)
         self._worker = Worker(
             context,
             {

@@ -1,0 +1,256 @@
+"""All that a forecast changes: images, pools, servers and attachments, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from clonepool.domain.content import digest, image_content
+from clonepool.domain.forecast import (
+    Attach,
+    AttachmentView,
+    ImageView,
+    PoolView,
+    PutImage,
+    PutPool,
+    Snapshot,
+    VersionView,
+)
+from clonepool.domain.forecast_servers import Refusal, ServerStock
+from clonepool.domain.forecast_stock import PoolStock, Wanted
+from clonepool.domain.model import ImageSpec, PoolSpec, SystemUser
+from clonepool.domain.states import ChapMode, CloneMode
+from clonepool.units import format_size
+
+
+class Site:
+    """What there is, as the forecast goes on; each method answers None or why it is refused."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._left_bytes = {name: at.left_bytes for name, at in snapshot.storages.items()}
+        self.images = {image.name: image for image in snapshot.images}
+        self.pools: dict[str, PoolStock] = {}
+        self.servers = ServerStock(snapshot.servers)
+        self.attachments = {each.name: each for each in snapshot.attachments}
+        for view in snapshot.pools:
+            self._add_pool(view)
+        for each in snapshot.attachments:
+            self.servers.hold(each.server, each.name)
+
+    def _add_pool(self, view: PoolView) -> PoolStock:
+        stock = PoolStock(view, left_bytes=self._left_bytes)
+        stock.wanted = self._wanted(view.spec)
+        self.pools[view.spec.name] = stock
+        return stock
+
+    def _wanted(self, spec: PoolSpec) -> Wanted | None:
+        image = self.images.get(spec.master_image)
+        if image is None:
+            return None
+        number = spec.image_version or image.current
+        for version in image.versions:
+            if version.number == number:
+                return Wanted(
+                    number=number, storage=image.storage, writable_bytes=version.writable_bytes
+                )
+        return None
+
+    def put_image(self, change: PutImage) -> Refusal | bool:
+        """Whether there is a new version, which its pools' next replicas have."""
+        spec = change.spec
+        image = self.images.get(spec.name)
+        if image is not None and change.create:
+            return name_taken("image", spec.name)
+        if spec.storage not in self._snapshot.storages:
+            text = f"the engine has no storage {spec.storage}, or it does not answer"
+            return Refusal(reason="BAD_FIELD", text=text)
+        content = digest(image_content(spec))
+        if image is not None and not _changes(change, image, content):
+            return False
+        self.images[spec.name] = _with_version(image, spec, content)
+        for pool in self.pools.values():
+            if pool.spec.master_image == spec.name:
+                pool.wanted = self._wanted(pool.spec)
+        return True
+
+    def delete_image(self, name: str) -> Refusal | None:
+        """Refused while pools use it."""
+        users = [pool.spec.name for pool in self.pools.values() if pool.spec.master_image == name]
+        if users and name in self.images:
+            text = f"master image {name} is used by pools {', '.join(users[:5])}; delete them first"
+            return Refusal(reason="IMAGE_IN_USE", text=text)
+        self.images.pop(name, None)
+        return None
+
+    def put_pool(self, change: PutPool) -> Refusal | None:
+        """Create a pool, or change it in place."""
+        spec = change.spec
+        pool = self.pools.get(spec.name)
+        if pool is not None and change.create:
+            return name_taken("pool", spec.name)
+        image = self.images.get(spec.master_image)
+        if image is None:
+            text = (
+                f"there is no master image {spec.master_image}; `clonepool image list` shows them"
+            )
+            return Refusal(reason="NOT_FOUND", text=text)
+        refusal = self._check_pool(spec, image, already_there=pool.spec.min_ready if pool else 0)
+        if refusal is not None:
+            return refusal
+        self._keep_pool(spec, pool, full=self._is_full(spec, image))
+        return None
+
+    def _keep_pool(self, spec: PoolSpec, pool: PoolStock | None, *, full: bool) -> None:
+        if pool is None:
+            self._add_pool(PoolView(spec=spec, full_clones=full)).begin()
+            return
+        pool.spec, pool.full_clones = spec, full
+        pool.wanted = self._wanted(spec)
+        # applying the program again is the user's way to say that the cause is mended
+        pool.stopped_reason = ""
+
+    def _is_full(self, spec: PoolSpec, image: ImageView) -> bool:
+        thin = self._snapshot.storages[image.storage].thin_clones
+        return spec.clone_mode is CloneMode.FULL or not thin
+
+    def _check_pool(
+        self, spec: PoolSpec, image: ImageView, *, already_there: int
+    ) -> Refusal | None:
+        storage = self._snapshot.storages.get(image.storage)
+        if storage is None or spec.fabric not in self._snapshot.fabrics:
+            text = f"the engine has no fabric {spec.fabric}, or a driver of the pool is away"
+            return Refusal(reason="BAD_FIELD", text=text)
+        if spec.scrub.method not in storage.scrub_methods:
+            known = ", ".join(sorted(storage.scrub_methods))
+            text = f"storage {image.storage} can't scrub by {spec.scrub.method}; it can by {known}"
+            return Refusal(reason="SCRUB_METHOD", text=text)
+        if spec.clone_mode is CloneMode.THIN and not storage.thin_clones:
+            text = f"storage {image.storage} makes no thin clones; ask for clone_mode full or auto"
+            return Refusal(reason="NO_THIN_CLONES", text=text)
+        if spec.image_version and self._wanted(spec) is None:
+            text = (
+                f"version {spec.image_version} of master image {image.name} is not ready; name "
+                "one that is, or 0 to follow the current one"
+            )
+            return Refusal(reason="BAD_FIELD", text=text)
+        return self._check_fits(spec, image, needed=spec.min_ready - already_there)
+
+    def _check_fits(self, spec: PoolSpec, image: ImageView, *, needed: int) -> Refusal | None:
+        # the engine measures by the current version, whichever is pinned
+        wanted = self._wanted(replace(spec, image_version=0))
+        if wanted is None or wanted.writable_bytes is None or needed <= 0:
+            return None
+        left_bytes = self._left_bytes[wanted.storage]
+        clone_bytes = wanted.writable_bytes if self._is_full(spec, image) else 0
+        if left_bytes > 0 and needed * clone_bytes <= left_bytes:
+            return None
+        text = (
+            f"pool {spec.name} with min_ready {spec.min_ready} does not fit: {needed} more "
+            f"clones of {format_size(wanted.writable_bytes)} are asked for, storage "
+            f"{wanted.storage} has {format_size(max(left_bytes, 0))} left; free space, or lower "
+            "min_ready"
+        )
+        return Refusal(reason="NO_SPACE", text=text)
+
+    def delete_pool(self, name: str) -> Refusal | None:
+        """Refused while attachments hold, or wait for, volumes of it."""
+        held = sorted(each.name for each in self.attachments.values() if each.pool == name)
+        if held and name in self.pools:
+            more = f" and {len(held) - 5} more" if len(held) > 5 else ""  # noqa: PLR2004 - to read
+            text = f"pool {name} has attachments ({', '.join(held[:5])}{more}); release them first"
+            return Refusal(reason="POOL_IN_USE", text=text)
+        pool = self.pools.pop(name, None)
+        if pool is not None:
+            pool.tear_down()
+        return None
+
+    def release(self, name: str) -> Refusal | None:
+        """Give back; absent is fine."""
+        held = self.attachments.get(name)
+        if held is None:
+            return None
+        if held.busy:
+            text = (
+                f"server {held.server} is using attachment {name}; log it out first, or set "
+                "force_detach: a forced detach cuts it off"
+            )
+            return Refusal(reason="SERVER_BUSY", text=text)
+        self.forget(held)
+        pool = self.pools.get(held.pool)
+        if pool is not None and held.image_version:
+            pool.give_back(version=held.image_version, size_bytes=held.size_bytes, slot=held.slot)
+        elif pool is not None:
+            pool.leave_queue()
+        return None
+
+    def forget(self, held: AttachmentView) -> None:
+        """An attachment is no more; its server is free again with the last one."""
+        del self.attachments[held.name]
+        self.servers.give_back(server=held.server, attachment=held.name)
+
+    def user_of(self, change: Attach) -> SystemUser | Refusal | None:
+        """Whom the server will be allocated to; None where that is known only after the apply."""
+        spec, pool = change.spec, self.pools[change.spec.pool]
+        image = self.images.get(pool.spec.master_image)
+        owner = image.system_user if image else None
+        if "system_user" in change.unknown:
+            return owner
+        if owner is None and spec.system_user is None:
+            text = f"system_user is needed, since master image {pool.spec.master_image} is shared"
+            return Refusal(reason="BAD_FIELD", text=text)
+        if owner and spec.system_user and owner != spec.system_user:
+            text = (
+                f"pool {spec.pool} clones master image {pool.spec.master_image} of {owner}; it "
+                f"can't serve {spec.system_user}: use a pool of theirs or of a shared image"
+            )
+            return Refusal(reason="SYSTEM_USER", text=text)
+        return spec.system_user or owner
+
+    def needs_initiator(self, pool: PoolStock) -> bool:
+        """Whether the pool's fabric knows servers by their initiator names."""
+        fabric = self._snapshot.fabrics.get(pool.spec.fabric)
+        return fabric is not None and fabric.needs_initiator
+
+    def check_chap(self, change: Attach, pool: PoolStock) -> Refusal | None:
+        """An account on a fabric without CHAP would protect nothing."""
+        fabric = self._snapshot.fabrics.get(pool.spec.fabric)
+        if change.spec.chap.mode is not ChapMode.GIVEN or fabric is None or fabric.chap:
+            return None
+        text = f"fabric {pool.spec.fabric} has no CHAP; leave the account out"
+        return Refusal(reason="BAD_FIELD", text=text)
+
+
+def name_taken(thing: str, name: str) -> Refusal:
+    """The name is in use by something that is there."""
+    text = f"{thing} {name} exists; take another name, import it, or delete it first"
+    return Refusal(reason="NAME_TAKEN", text=text)
+
+
+def _changes(change: PutImage, image: ImageView, content: str) -> bool:
+    if change.content_changes is not None:
+        return change.content_changes
+    return content != image.content
+
+
+def _with_version(image: ImageView | None, spec: ImageSpec, content: str) -> ImageView:
+    """The image with one more version, as if its import succeeded."""
+    number = image.latest + 1 if image else 1
+    # its size is known when it is imported; where it grows, that is what was asked for
+    before = (
+        [each.writable_bytes for each in image.versions if each.number == image.current]
+        if (image)
+        else []
+    )
+    writable_bytes = None
+    if spec.writable is not None:
+        writable_bytes = spec.writable.size_bytes or next(iter(before), None) or 0
+    version = VersionView(number=number, writable_bytes=writable_bytes)
+    return ImageView(
+        name=spec.name,
+        system_user=spec.system_user,
+        storage=spec.storage,
+        current=number,
+        latest=number,
+        content=content,
+        versions=((*image.versions, version) if image else (version,)),
+    )

@@ -1,0 +1,244 @@
+"""One pool in a forecast: claims, releases, and all that the engine does about them in the end.
+
+It takes the engine's own decisions (``clonepool.domain.policy``) and lets each be carried out at
+once, so what is left is what a pool comes to rest at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+
+from clonepool.domain.forecast import PoolView, StockCounts
+from clonepool.domain.model import PoolSpec
+from clonepool.domain.policy import (
+    NOTHING,
+    FillPlan,
+    Stock,
+    clones_that_fit,
+    plan_fill,
+    recycle_quota,
+    scrub_due,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The version that new replicas are made of; ``writable_bytes`` None: slots, not clones."""
+
+    number: int
+    storage: str
+    writable_bytes: int | None
+
+
+@dataclass(kw_only=True)
+class Done:
+    """What a plan made the pool do."""
+
+    threshold_runs: int = 0
+    scrubbed: int = 0
+    scrubbed_bytes: int = 0
+    recycled: int = 0
+    destroyed: int = 0
+    stale_replaced: int = 0
+
+
+class PoolStock:
+    """A pool that changes as the forecast goes on. ``left_bytes`` (by storage) is shared by all."""
+
+    def __init__(self, view: PoolView, *, left_bytes: MutableMapping[str, int]) -> None:
+        self.spec: PoolSpec = view.spec
+        self.stopped_reason = view.stopped_reason
+        self.wanted: Wanted | None = None
+        self.full_clones = view.full_clones
+        self.queue: list[object] = [None] * view.waiting
+        self.served: list[object] = []
+        self.short_of_space = False
+        self.done = Done()
+        self._ready = Counter(view.ready)
+        self._making = Counter(view.making)
+        self._held = Counter(view.held)
+        self._recycling = view.recycling
+        self._destroying = view.destroying
+        self._released = list(view.released_bytes)
+        self._left_bytes = left_bytes
+
+    def counts(self) -> StockCounts:
+        """The stock as it is now."""
+        number = self.wanted.number if self.wanted else 0
+        return StockCounts(
+            ready=self._ready[number],
+            stale=self._ready.total() - self._ready[number],
+            allocated=self._held.total(),
+            released=len(self._released),
+            waiting=len(self.queue),
+        )
+
+    def making(self) -> int:
+        """How many replicas are on their way."""
+        return self._making.total() + self._recycling
+
+    def held_of_old_version(self) -> int:
+        """How many servers keep a version that new ones no longer get."""
+        number = self.wanted.number if self.wanted else 0
+        return self._held.total() - self._held[number]
+
+    def claim(self) -> bool:
+        """Take a ready replica; who waits ahead keeps the one that is meant for it."""
+        if self.wanted is None or self._ready[self.wanted.number] <= len(self.queue):
+            return False
+        self._ready[self.wanted.number] -= 1
+        self._held[self.wanted.number] += 1
+        return True
+
+    def wait(self, who: object) -> int:
+        """Stand in the queue; the place in it, from 1."""
+        self.queue.append(who)
+        return len(self.queue)
+
+    def leave_queue(self) -> None:
+        """One that waited before the plan waits no longer."""
+        if self.queue:
+            self.queue.pop(0)
+
+    def give_back(self, *, version: int, size_bytes: int, slot: bool) -> None:
+        """A volume is released; a slot has no bytes, so it is made anew at once."""
+        self._held[version] -= 1
+        if slot:
+            self._making[version] += 1
+        else:
+            self._released.append(size_bytes)
+
+    def begin(self) -> None:
+        """A new pool: its creation is done when ``wait_for_ready`` are ready."""
+        if self.wanted is None:
+            return
+        awaited = min(self.spec.wait_for_ready, self.spec.min_ready, self._room())
+        self._take_space(awaited)
+        self._ready[self.wanted.number] += awaited
+
+    def tear_down(self) -> None:
+        """Deleted: what was never allocated is deleted, what was released is scrubbed first."""
+        self.done.destroyed += len(self._released)
+        self._count_run()
+        for idle in (self._ready, self._making):
+            self._take_space(-idle.total())
+            idle.clear()
+        self._recycling = self._destroying = 0
+
+    def settle(self) -> None:
+        """Let the engine do all that it would do by itself, until nothing is left to do."""
+        self._destroying = 0
+        while True:
+            self._finish_making()
+            self._serve()
+            if scrub_due(self.spec.scrub, released=len(self._released)):
+                self.done.threshold_runs += 1
+                self._scrub()
+                continue
+            plan = self._plan()
+            if plan == NOTHING:
+                return
+            self._carry_out(plan)
+
+    def _stock(self) -> Stock:
+        number = self.wanted.number if self.wanted else 0
+        making = self._making[number]
+        idle = self._ready.total() + self._making.total() + self._recycling + self._destroying
+        return Stock(
+            ready=self._ready[number],
+            stale=self._ready.total() - self._ready[number],
+            making=making,
+            recycling=self._recycling,
+            occupied=idle + self._held.total(),
+            waiting=len(self.queue),
+        )
+
+    def _finish_making(self) -> None:
+        """Clones of an old version are given up; a stopped pool's clones stand still."""
+        if self.wanted is None:
+            self._making.clear()
+            return
+        number = self.wanted.number
+        if not self.stopped_reason:
+            self._ready[number] += self._making[number] + self._recycling
+            self._recycling = 0
+        self._making = Counter({number: self._making[number] if self.stopped_reason else 0})
+
+    def _serve(self) -> None:
+        """First come, first served."""
+        number = self.wanted.number if self.wanted else 0
+        count = min(len(self.queue), self._ready[number])
+        self._ready[number] -= count
+        self._held[number] += count
+        self.served += self.queue[:count]
+        del self.queue[:count]
+
+    def _scrub(self) -> None:
+        quota = 0
+        if self.wanted is not None:
+            quota = recycle_quota(self.spec, self._stock(), released=len(self._released))
+        destroyed = len(self._released) - quota
+        self._recycling += quota
+        self.done.recycled += quota
+        self.done.destroyed += destroyed
+        self._count_run()
+        self._take_space(-destroyed)
+
+    def _count_run(self) -> None:
+        if not self._released:
+            return
+        self.done.scrubbed += len(self._released)
+        self.done.scrubbed_bytes += sum(self._released)
+        self._released.clear()
+
+    def _plan(self) -> FillPlan:
+        if self.wanted is None:
+            return NOTHING
+        plan = plan_fill(self.spec, self._stock())
+        room = self._room()
+        self.short_of_space = plan.make > room
+        if self.short_of_space and self._starves() and self.spec.scrub.on_low_space:
+            self._scrub()
+            return self._plan()
+        make = 0 if self.stopped_reason else min(plan.make, room)
+        return FillPlan(
+            make=make, retire_stale=plan.retire_stale, retire_surplus=plan.retire_surplus
+        )
+
+    def _starves(self) -> bool:
+        empty = bool(self.queue) or not self._ready.total()
+        return empty and bool(self._released)
+
+    def _carry_out(self, plan: FillPlan) -> None:
+        number = self.wanted.number if self.wanted else 0
+        self._retire_stale(plan.retire_stale, current=number)
+        self._ready[number] -= plan.retire_surplus
+        self._making[number] += plan.make
+        self._take_space(plan.make - plan.retire_stale - plan.retire_surplus)
+
+    def _retire_stale(self, count: int, *, current: int) -> None:
+        self.done.stale_replaced += count
+        for number in sorted(self._ready):
+            if number != current:
+                taken = min(count, self._ready[number])
+                self._ready[number] -= taken
+                count -= taken
+
+    def _clone_bytes(self) -> int:
+        return (self.wanted.writable_bytes or 0) if self.wanted and self.full_clones else 0
+
+    def _room(self) -> int:
+        """How many more clones fit."""
+        if self.wanted is None or self.wanted.writable_bytes is None:
+            return 2**31
+        left_bytes = self._left_bytes.get(self.wanted.storage, 0)
+        return clones_that_fit(
+            clone_bytes=self._clone_bytes(), free_bytes=left_bytes, reserve_bytes=0, owed_bytes=0
+        )
+
+    def _take_space(self, clones: int) -> None:
+        """A full clone is counted whole from the moment it is planned; negative gives back."""
+        if self.wanted is not None and self._clone_bytes():
+            self._left_bytes[self.wanted.storage] -= clones * self._clone_bytes()
