@@ -48,6 +48,7 @@ from clonepool.domain.states import (
     VolumeState,
 )
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
+from tests.service.fake_forecasts import FakeForecasts
 
 NOW = 1_700_000_000.25
 ACME = SystemUser(name="acme", kind=SystemUserKind.CUSTOMER)
@@ -344,6 +345,7 @@ class FakeEngine:
         self.scrub = FakeScrub("scrub run")
         self.operations = FakeOperations("operation")
         self.events = FakeEvents()
+        self.forecasts = FakeForecasts()
         self.started = threading.Event()
         self.may_start = threading.Event()
         self.may_start.set()

@@ -77,6 +77,7 @@ def requests(ids: dict[str, str]) -> dict[str, Any]:
         "ListOperations": pb.ListOperationsRequest(open_only=True),
         "CancelOperation": pb.GetRequest(id="operation-1"),
         "ListEvents": pb.ListEventsRequest(),
+        "Forecast": pb.ForecastRequest(changes=[pb.PlannedChange(attach=ATTACHMENT)]),
     }
 
 

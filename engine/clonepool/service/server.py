@@ -22,6 +22,7 @@ from clonepool.service import auth, convert, sockets
 from clonepool.service.attachments import AttachmentHandlers
 from clonepool.service.dispatch import Dispatcher, Gate, Handler
 from clonepool.service.events import EventHandlers
+from clonepool.service.forecasts import ForecastHandlers
 from clonepool.service.images import ImageHandlers
 from clonepool.service.pools import PoolHandlers
 from clonepool.service.servers import ServerHandlers
@@ -178,6 +179,7 @@ class EngineServer:
             **VolumeHandlers(volumes=engine.volumes).methods(),
             **ScrubHandlers(scrub=engine.scrub).methods(),
             **OperationHandlers(operations=engine.operations).methods(),
+            **ForecastHandlers(forecasts=engine.forecasts).methods(),
         }
 
     def _engine_info(self, _request: pb.GetEngineInfoRequest) -> pb.EngineInfo:

@@ -147,6 +147,25 @@ def event_list(request: pb.ListEventsRequest) -> None:
     findings.refuse()
 
 
+def planned_words(message: pb.PlannedChange, findings: Findings, *, field: str) -> None:
+    """Of a planned change only what could not be read: the rest of it may be unknown yet."""
+    if message.WhichOneof("change") == "attach":
+        attach = message.attach
+        findings.choice(attach.chap.mode, ChapMode, f"{field}.attach.chap.mode")
+        if attach.HasField("system_user"):
+            _system_user(attach.system_user, findings)
+    pool, image = message.put_pool, message.put_image.spec
+    findings.choice(pool.clone_mode, CloneMode, f"{field}.put_pool.clone_mode")
+    findings.choice(pool.when_empty, WhenEmpty, f"{field}.put_pool.when_empty")
+    findings.choice(pool.scrub.method, ScrubMethod, f"{field}.put_pool.scrub.method")
+    findings.choice(pool.scrub.then, AfterScrub, f"{field}.put_pool.scrub.then")
+    if image.HasField("system_user"):
+        _system_user(image.system_user, findings)
+    for item in image.preconfigure:
+        findings.choice(item.portion, PortionRole, f"{field}.put_image.preconfigure.portion")
+        findings.require(item.portion, f"{field}.put_image.preconfigure.portion", "is needed")
+
+
 def _id(value: str, findings: Findings, *, field: str = "id") -> None:
     findings.text(value, field, limit=_ID_LIMIT_CHARS)
 

@@ -2059,3 +2059,376 @@ class ListEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class PutImage(_message.Message):
+    """A master image is created, or changed in place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    CONTENT_CHANGES_FIELD_NUMBER: _builtins.int
+    content_changes: _builtins.bool
+    """Whether its content changes; absent: the engine compares with what it has. To be set where the
+    plan does not know all of the content yet.
+    """
+    @_builtins.property
+    def spec(self) -> Global___ImageSpec: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___ImageSpec | None = ...,
+        content_changes: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content_changes", b"_content_changes", "content_changes", b"content_changes", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content_changes", b"_content_changes", "content_changes", b"content_changes", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__content_changes: _TypeAlias = _typing.Literal["content_changes"]  # noqa: Y015
+    _WhichOneofArgType__content_changes: _TypeAlias = _typing.Literal["_content_changes", b"_content_changes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content_changes) -> _WhichOneofReturnType__content_changes | None: ...
+
+Global___PutImage: _TypeAlias = PutImage  # noqa: Y015
+
+@_typing.final
+class PlannedChange(_message.Message):
+    """One change of a plan. An attachment's and a server's names may be "": known only after the apply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACH_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    PUT_POOL_FIELD_NUMBER: _builtins.int
+    DELETE_POOL_FIELD_NUMBER: _builtins.int
+    PUT_IMAGE_FIELD_NUMBER: _builtins.int
+    DELETE_IMAGE_FIELD_NUMBER: _builtins.int
+    PUT_SERVER_FIELD_NUMBER: _builtins.int
+    DELETE_SERVER_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    CREATE_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    release: _builtins.str
+    """an attachment's name"""
+    delete_pool: _builtins.str
+    """name"""
+    delete_image: _builtins.str
+    """name"""
+    delete_server: _builtins.str
+    """name"""
+    label: _builtins.str
+    """how the plan calls it; "": its name"""
+    create: _builtins.bool
+    """a put that makes a new thing: it fails where the name is taken"""
+    first: _builtins.bool
+    """a release or deletion that comes before the creates: of a replacement"""
+    @_builtins.property
+    def attach(self) -> Global___AttachmentSpec: ...
+    @_builtins.property
+    def put_pool(self) -> Global___PoolSpec: ...
+    @_builtins.property
+    def put_image(self) -> Global___PutImage: ...
+    @_builtins.property
+    def put_server(self) -> Global___ServerSpec: ...
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """fields known only after the apply: pool, server, system_user"""
+
+    def __init__(
+        self,
+        *,
+        attach: Global___AttachmentSpec | None = ...,
+        release: _builtins.str = ...,
+        put_pool: Global___PoolSpec | None = ...,
+        delete_pool: _builtins.str = ...,
+        put_image: Global___PutImage | None = ...,
+        delete_image: _builtins.str = ...,
+        put_server: Global___ServerSpec | None = ...,
+        delete_server: _builtins.str = ...,
+        label: _builtins.str = ...,
+        create: _builtins.bool = ...,
+        first: _builtins.bool = ...,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "change", b"change", "delete_image", b"delete_image", "delete_pool", b"delete_pool", "delete_server", b"delete_server", "put_image", b"put_image", "put_pool", b"put_pool", "put_server", b"put_server", "release", b"release"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "change", b"change", "create", b"create", "delete_image", b"delete_image", "delete_pool", b"delete_pool", "delete_server", b"delete_server", "first", b"first", "label", b"label", "put_image", b"put_image", "put_pool", b"put_pool", "put_server", b"put_server", "release", b"release", "unknown", b"unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["attach", "release", "put_pool", "delete_pool", "put_image", "delete_image", "put_server", "delete_server"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___PlannedChange: _TypeAlias = PlannedChange  # noqa: Y015
+
+@_typing.final
+class ForecastRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    STOP_AT_FAILURE_FIELD_NUMBER: _builtins.int
+    stop_at_failure: _builtins.bool
+    """A create that fails keeps the deletes from being done, as in `pulumi up`."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedChange]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___PlannedChange] | None = ...,
+        stop_at_failure: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "stop_at_failure", b"stop_at_failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastRequest: _TypeAlias = ForecastRequest  # noqa: Y015
+
+@_typing.final
+class AttachmentForecast(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    name: _builtins.str
+    """"": known only after the apply"""
+    pool: _builtins.str
+    """name"""
+    outcome: _builtins.str
+    """warm, waits, fails, unknown"""
+    place: _builtins.int
+    """in the queue where it waits, from 1"""
+    wait_s: _builtins.float
+    """absent: it does not wait, or nothing to estimate by"""
+    estimate: _builtins.str
+    """how wait_s was estimated, or why it was not"""
+    reason: _builtins.str
+    """of fails and unknown: as in failures"""
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        name: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        place: _builtins.int = ...,
+        wait_s: _builtins.float | None = ...,
+        estimate: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s", "wait_s", b"wait_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s", "estimate", b"estimate", "label", b"label", "name", b"name", "outcome", b"outcome", "place", b"place", "pool", b"pool", "reason", b"reason", "wait_s", b"wait_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__wait_s: _TypeAlias = _typing.Literal["wait_s"]  # noqa: Y015
+    _WhichOneofArgType__wait_s: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wait_s) -> _WhichOneofReturnType__wait_s | None: ...
+
+Global___AttachmentForecast: _TypeAlias = AttachmentForecast  # noqa: Y015
+
+@_typing.final
+class StockCounts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READY_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    ALLOCATED_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    ready: _builtins.int
+    """of the version that attachments get"""
+    stale: _builtins.int
+    """ready, but of an old version"""
+    allocated: _builtins.int
+    released: _builtins.int
+    waiting: _builtins.int
+    def __init__(
+        self,
+        *,
+        ready: _builtins.int = ...,
+        stale: _builtins.int = ...,
+        allocated: _builtins.int = ...,
+        released: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "ready", b"ready", "released", b"released", "stale", b"stale", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StockCounts: _TypeAlias = StockCounts  # noqa: Y015
+
+@_typing.final
+class PoolForecast(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    REACHES_THRESHOLD_FIELD_NUMBER: _builtins.int
+    SCRUBBED_FIELD_NUMBER: _builtins.int
+    SCRUBBED_AT_LEAST_FIELD_NUMBER: _builtins.int
+    SCRUBBED_BYTES_FIELD_NUMBER: _builtins.int
+    RECYCLED_FIELD_NUMBER: _builtins.int
+    DESTROYED_FIELD_NUMBER: _builtins.int
+    STALE_REPLACED_FIELD_NUMBER: _builtins.int
+    SERVERS_ON_OLD_VERSION_FIELD_NUMBER: _builtins.int
+    IMAGE_VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    created: _builtins.bool
+    deleted: _builtins.bool
+    threshold: _builtins.int
+    reaches_threshold: _builtins.bool
+    scrubbed: _builtins.int
+    """Scrubbed when the plan's releases come at once. One after another they may be split over
+    runs, and the last few stay released: then it is at least so many.
+    """
+    scrubbed_at_least: _builtins.int
+    scrubbed_bytes: _builtins.int
+    recycled: _builtins.int
+    destroyed: _builtins.int
+    stale_replaced: _builtins.int
+    """ready replicas of an old version that are given up"""
+    servers_on_old_version: _builtins.int
+    """attachments that keep what they have"""
+    image_version: _builtins.int
+    """what new replicas are made of, after the plan; 0: none is ready"""
+    @_builtins.property
+    def before(self) -> Global___StockCounts: ...
+    @_builtins.property
+    def after(self) -> Global___StockCounts:
+        """once the engine has done all that follows from the plan"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        before: Global___StockCounts | None = ...,
+        after: Global___StockCounts | None = ...,
+        created: _builtins.bool = ...,
+        deleted: _builtins.bool = ...,
+        threshold: _builtins.int = ...,
+        reaches_threshold: _builtins.bool = ...,
+        scrubbed: _builtins.int = ...,
+        scrubbed_at_least: _builtins.int = ...,
+        scrubbed_bytes: _builtins.int = ...,
+        recycled: _builtins.int = ...,
+        destroyed: _builtins.int = ...,
+        stale_replaced: _builtins.int = ...,
+        servers_on_old_version: _builtins.int = ...,
+        image_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "created", b"created", "deleted", b"deleted", "destroyed", b"destroyed", "image_version", b"image_version", "name", b"name", "reaches_threshold", b"reaches_threshold", "recycled", b"recycled", "scrubbed", b"scrubbed", "scrubbed_at_least", b"scrubbed_at_least", "scrubbed_bytes", b"scrubbed_bytes", "servers_on_old_version", b"servers_on_old_version", "stale_replaced", b"stale_replaced", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolForecast: _TypeAlias = PoolForecast  # noqa: Y015
+
+@_typing.final
+class ImageForecast(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NEW_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    new_version: _builtins.bool
+    version: _builtins.int
+    """the current one after the plan"""
+    deleted: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        new_version: _builtins.bool = ...,
+        version: _builtins.int = ...,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "name", b"name", "new_version", b"new_version", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageForecast: _TypeAlias = ImageForecast  # noqa: Y015
+
+@_typing.final
+class ForecastFailure(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """"pool/web" """
+    label: _builtins.str
+    reason: _builtins.str
+    """UPPER_SNAKE, stable; the engine's own word where it would refuse"""
+    text: _builtins.str
+    """with the way out"""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        label: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "reason", b"reason", "subject", b"subject", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastFailure: _TypeAlias = ForecastFailure  # noqa: Y015
+
+@_typing.final
+class ForecastResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    DELETES_SKIPPED_FIELD_NUMBER: _builtins.int
+    deletes_skipped: _builtins.bool
+    """stop_at_failure, and something fails before the deletes"""
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachmentForecast]: ...
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolForecast]: ...
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageForecast]: ...
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForecastFailure]: ...
+    def __init__(
+        self,
+        *,
+        attachments: _abc.Iterable[Global___AttachmentForecast] | None = ...,
+        pools: _abc.Iterable[Global___PoolForecast] | None = ...,
+        images: _abc.Iterable[Global___ImageForecast] | None = ...,
+        failures: _abc.Iterable[Global___ForecastFailure] | None = ...,
+        deletes_skipped: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "deletes_skipped", b"deletes_skipped", "failures", b"failures", "images", b"images", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastResponse: _TypeAlias = ForecastResponse  # noqa: Y015

@@ -204,6 +204,11 @@ class EngineStub:
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Event.FromString,
                 _registered_method=True)
+        self.Forecast = channel.unary_unary(
+                '/clonepool.v1.Engine/Forecast',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ForecastRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ForecastResponse.FromString,
+                _registered_method=True)
 
 
 class EngineServicer:
@@ -457,6 +462,16 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Forecast(self, request, context):
+        """What a whole plan would do to storage, by what is there now. Changes nothing and reserves
+        nothing, so two calls differ only by what happened in between. What in the plan can't work is
+        no error of this RPC but one of the answer's `failures`.
+        INVALID_ARGUMENT: a change without content, or more than 10,000 of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EngineServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -629,6 +644,11 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.WatchEvents,
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListEventsRequest.FromString,
                     response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Event.SerializeToString,
+            ),
+            'Forecast': grpc.unary_unary_rpc_method_handler(
+                    servicer.Forecast,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ForecastRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ForecastResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1549,6 +1569,33 @@ class Engine:
             '/clonepool.v1.Engine/WatchEvents',
             clonepool_dot_api_dot_v1_dot_engine__pb2.ListEventsRequest.SerializeToString,
             clonepool_dot_api_dot_v1_dot_engine__pb2.Event.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Forecast(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/Forecast',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ForecastRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ForecastResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -128,6 +128,12 @@ class EngineStub:
     """Events after `after_id`, oldest first."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_engine_pb2.ListEventsRequest, _engine_pb2.Event]
     """The same, and then each new one as it happens. RESOURCE_EXHAUSTED: too many watchers."""
+    Forecast: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ForecastRequest, _engine_pb2.ForecastResponse]
+    """What a whole plan would do to storage, by what is there now. Changes nothing and reserves
+    nothing, so two calls differ only by what happened in between. What in the plan can't work is
+    no error of this RPC but one of the answer's `failures`.
+    INVALID_ARGUMENT: a change without content, or more than 10,000 of them.
+    """
 
 @_typing.type_check_only
 class EngineAsyncStub(EngineStub):
@@ -221,6 +227,12 @@ class EngineAsyncStub(EngineStub):
     """Events after `after_id`, oldest first."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_engine_pb2.ListEventsRequest, _engine_pb2.Event]  # type: ignore[assignment]
     """The same, and then each new one as it happens. RESOURCE_EXHAUSTED: too many watchers."""
+    Forecast: _aio.UnaryUnaryMultiCallable[_engine_pb2.ForecastRequest, _engine_pb2.ForecastResponse]  # type: ignore[assignment]
+    """What a whole plan would do to storage, by what is there now. Changes nothing and reserves
+    nothing, so two calls differ only by what happened in between. What in the plan can't work is
+    no error of this RPC but one of the answer's `failures`.
+    INVALID_ARGUMENT: a change without content, or more than 10,000 of them.
+    """
 
 class EngineServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -515,5 +527,17 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_engine_pb2.Event], _abc.AsyncIterator[_engine_pb2.Event]]:
         """The same, and then each new one as it happens. RESOURCE_EXHAUSTED: too many watchers."""
+
+    @_abc_1.abstractmethod
+    def Forecast(
+        self,
+        request: _engine_pb2.ForecastRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.ForecastResponse, _abc.Awaitable[_engine_pb2.ForecastResponse]]:
+        """What a whole plan would do to storage, by what is there now. Changes nothing and reserves
+        nothing, so two calls differ only by what happened in between. What in the plan can't work is
+        no error of this RPC but one of the answer's `failures`.
+        INVALID_ARGUMENT: a change without content, or more than 10,000 of them.
+        """
 
 def add_EngineServicer_to_server(servicer: EngineServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
