@@ -34,12 +34,14 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 # SQLite's and protobuf's largest signed integer: a size beyond it cannot be stored
 MAX_SIZE_BYTES: Final = 2**63 - 1
+# longer is no number that fits: unbounded digits would cost time, and an error of Python's own
+_MAX_CHARS: Final = 40
 MAX_DURATION_S: Final = 100 * 365 * 86400
 
 
 def parse_size(text: str, *, field: str = "size") -> int:
     """Bytes of ``10GiB``, ``1.5TB``, ``512B``. Raises InvalidArgument naming ``field``."""
-    match = _SIZE.fullmatch(text.strip())
+    match = _SIZE.fullmatch(text.strip()[:_MAX_CHARS])
     unit = _SIZE_UNITS.get(match[2]) if match else None
     if match is None or unit is None:
         raise InvalidArgument.field(
@@ -65,7 +67,7 @@ def format_size(size_bytes: int) -> str:
 
 def parse_duration(text: str, *, field: str = "duration") -> float:
     """Seconds of ``30s``, ``1h30m``, ``250ms``, ``7d``. Raises InvalidArgument naming ``field``."""
-    compact = text.strip()
+    compact = text.strip()[:_MAX_CHARS]
     parts = _DURATION_PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:
         raise InvalidArgument.field(

@@ -50,7 +50,7 @@ class Attachments:
         request = allocation.ClaimRequest(
             spec=spec,
             token=token,
-            digest=digest([document, spec.chap.secret]),
+            digest=self._digest(spec),
             document=canonical(document),
             attachment_id=attachment_id,
             chap_secret=self._sealed_secret(spec, attachment_id),
@@ -114,6 +114,10 @@ class Attachments:
             # the fabric lost the export a moment ago and the watcher has not come round yet
             fabric.export(spec)
             return fabric.grant(spec, access)
+
+    def _digest(self, spec: AttachmentSpec) -> str:
+        fingerprint = self._context.state.secrets.fingerprint(spec.chap.secret)
+        return digest([attachment_document(spec), fingerprint])
 
     def _sealed_secret(self, spec: AttachmentSpec, attachment_id: str) -> str:
         if spec.chap.mode is ChapMode.NONE:
@@ -184,6 +188,7 @@ class Attachments:
                     transaction,
                     held=held,
                     spec=spec,
+                    digest=self._digest(spec),
                     chap_mode=mode,
                     chap_secret=sealed,
                     now=self._context.now(),

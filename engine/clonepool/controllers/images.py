@@ -27,7 +27,7 @@ class Images:
     def create(self, *, spec: ImageSpec, token: str) -> MasterImage:
         """Declare an image; see CreateImage in engine.proto for idempotency and errors."""
         self._context.drivers.backend(spec.storage)
-        token_digest = digest([image_content(spec), str(spec.system_user), spec.storage])
+        token_digest = _token_digest(spec)
 
         def change(transaction: Transaction) -> str:
             return images.create(
@@ -61,6 +61,7 @@ class Images:
                 transaction,
                 image_id=image_id,
                 spec=spec,
+                token_digest=_token_digest(spec),
                 node=self._context.state.node,
                 now=self._context.now(),
             )
@@ -114,3 +115,7 @@ class Images:
     def _has_unused(self) -> bool:
         with self._context.state.read() as session:
             return images.has_unused(session)
+
+
+def _token_digest(spec: ImageSpec) -> str:
+    return digest([image_content(spec), str(spec.system_user), spec.storage])

@@ -88,7 +88,9 @@ class Pools:
         before = self.get(ref=Ref(id=pool_id))
         self._check(spec, already_there=before.spec.min_ready)
         self._context.state.write(
-            lambda transaction: pools.update(transaction, pool_id=pool_id, spec=spec)
+            lambda transaction: pools.update(
+                transaction, pool_id=pool_id, spec=spec, digest=digest(asdict(spec))
+            )
         )
         self._context.signals.changed()
         return self.get(ref=Ref(id=pool_id))

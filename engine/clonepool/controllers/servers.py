@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from clonepool.controllers.attachments import Attachments
 from clonepool.controllers.context import Context
-from clonepool.domain.content import digest
+from clonepool.domain.content import server_digest
 from clonepool.domain.model import PageRequest, Ref, Server, ServerSpec
+from clonepool.errors import Unavailable
 from clonepool.store import servers
 from clonepool.store.writer import Transaction
 
@@ -27,7 +28,7 @@ class Servers:
                 transaction,
                 spec=spec,
                 token=token,
-                digest=digest([spec.initiator, dict(spec.labels)]),
+                digest=server_digest(spec),
                 now=self._context.now(),
             )
 
@@ -51,8 +52,13 @@ class Servers:
         self._context.state.write(
             lambda transaction: servers.update(transaction, server_id=server_id, spec=spec)
         )
-        # unchanged too: an earlier try may have been cut off between the row and the grant
-        self._attachments.grant_anew(server_id=server_id)
+        try:
+            # unchanged too: an earlier try may have been cut off between the row and the grant
+            self._attachments.grant_anew(server_id=server_id)
+        except Unavailable:
+            # labels don't need the fabric
+            if before.spec.initiator != spec.initiator:
+                raise
         return self.get(ref=Ref(id=server_id))
 
     def delete(self, *, server_id: str) -> None:

@@ -29,6 +29,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
+def server_digest(spec: ServerSpec) -> str:
+    """What makes two declarations of a server the same."""
+    return digest([spec.initiator, dict(spec.labels)])
+
+
 def image_content(spec: ImageSpec) -> dict[str, Any]:
     """The part of an image that a change of makes a new version."""
     return {

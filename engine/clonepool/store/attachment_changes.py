@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clonepool.domain.content import attachment_document, canonical, digest
+from clonepool.domain.content import attachment_document, canonical
 from clonepool.domain.model import AttachmentSpec
 from clonepool.domain.states import ChapMode
 from clonepool.errors import FailedPrecondition, InvalidArgument
@@ -29,6 +29,7 @@ def change(
     *,
     held: Held,
     spec: AttachmentSpec,
+    digest: str,
     chap_mode: ChapMode,
     chap_secret: str,
     now: float,
@@ -48,7 +49,7 @@ def change(
             username if attachment.volume_id else spec.chap.username,
             chap_secret if chap_mode is not ChapMode.NONE else "",
             spec.force_detach,
-            digest([document, spec.chap.secret]),
+            digest,
             now,
             attachment.id,
         ),

@@ -99,7 +99,13 @@ def _retry_failed(transaction: Transaction, *, image: tables.Image, node: str, n
 
 
 def change(
-    transaction: Transaction, *, image_id: str, spec: ImageSpec, node: str, now: float
+    transaction: Transaction,
+    *,
+    image_id: str,
+    spec: ImageSpec,
+    token_digest: str,
+    node: str,
+    now: float,
 ) -> None:
     """Labels in place; changed content is imported as a new version."""
     row = transaction.session.get(tables.Image, image_id)
@@ -107,6 +113,8 @@ def change(
         raise NotFound(f"there is no master image with id {image_id}")
     _check_fixed(row, spec)
     row.labels = canonical(dict(spec.labels))
+    # a repeated create asks for what is declared now
+    row.token_digest = token_digest
     transaction.session.add(row)
     latest = _latest(transaction.session, image_id)
     if latest.content_digest == digest(image_content(spec)):

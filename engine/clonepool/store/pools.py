@@ -96,7 +96,7 @@ def _check_version(transaction: Transaction, *, image_id: str, spec: PoolSpec) -
         raise InvalidArgument.field("image_version", text)
 
 
-def update(transaction: Transaction, *, pool_id: str, spec: PoolSpec) -> None:
+def update(transaction: Transaction, *, pool_id: str, spec: PoolSpec, digest: str) -> None:
     """Change in place. Raises NotFound, InvalidArgument."""
     row = transaction.session.get(tables.Pool, pool_id)
     if row is None or row.deleted_at is not None:
@@ -113,6 +113,8 @@ def update(transaction: Transaction, *, pool_id: str, spec: PoolSpec) -> None:
         _check_version(transaction, image_id=row.image_id, spec=spec)
     for column, value in _columns(spec).items():
         setattr(row, column, value)
+    # a repeated create asks for what is declared now
+    row.token_digest = digest
     transaction.session.add(row)
 
 

@@ -7,7 +7,7 @@ import uuid
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from clonepool.domain.content import canonical
+from clonepool.domain.content import canonical, server_digest
 from clonepool.domain.model import PageRequest, Ref, Server, ServerSpec
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
 from clonepool.store import attachments, rows, tables
@@ -67,6 +67,8 @@ def update(transaction: Transaction, *, server_id: str, spec: ServerSpec) -> Non
     row = transaction.session.get_one(tables.Server, server_id)
     row.initiator = spec.initiator or None
     row.labels = canonical(dict(spec.labels))
+    # a repeated create asks for what is declared now
+    row.token_digest = server_digest(spec)
     transaction.session.add(row)
 
 
