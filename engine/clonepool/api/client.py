@@ -36,7 +36,8 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.max_metadata_size", 64 * 1024),
     # gRPC's own first wait is 1 s: an engine that restarts in 0.5 s should be found sooner
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # how long one connection may take to come about: an engine under load greets late
+    ("grpc.min_reconnect_backoff_ms", 3000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_http_proxy", 0),
 )
