@@ -22,9 +22,7 @@ def provider_schema() -> pb.ProviderSchema:
         provider=schema(PROVIDER, "Which engine the resources belong to."),
         provider_meta=schema((), ""),
         resource_schemas={
-            item.type_name: schema(
-                item.shown.fields, item.shown.description, version=item.version
-            )
+            item.type_name: schema(item.shown.fields, item.shown.description, version=item.version)
             for item in RESOURCES
         },
         data_source_schemas={

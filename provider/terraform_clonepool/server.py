@@ -53,7 +53,7 @@ class _LateProvider(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self._ready = threading.Event()
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._problem: Exception | None = None
+        self._problem = ""
         threading.Thread(target=self._load, daemon=True).start()
 
     def service(
@@ -62,16 +62,25 @@ class _LateProvider(grpc.GenericRpcHandler):
         if not call_details.method.startswith("/tfplugin6.Provider/"):
             return None
         self._ready.wait()
+        if self._problem:
+            return grpc.unary_unary_rpc_method_handler(self._refuse)
         return self._handlers.get(call_details.method)
 
     def _load(self) -> None:
-        from terraform_clonepool.service import Provider  # noqa: PLC0415 - see the class
-
         try:
+            from terraform_clonepool.service import Provider  # noqa: PLC0415 - see the class
+
             for name, method, taken, given in Provider().methods():
                 self._handlers[f"/tfplugin6.Provider/{name}"] = _handler(method, taken, given)
+        except Exception as error:
+            # else each call would only be called unimplemented
+            self._problem = f"the provider can't start: {type(error).__name__}: {error}"
+            raise
         finally:
             self._ready.set()
+
+    def _refuse(self, _request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.INTERNAL, self._problem)
 
 
 def _handler(

@@ -176,6 +176,24 @@ def test_a_person_who_starts_it_is_told_what_it_is() -> None:
     assert "clonepool terraform install" in done.stderr
 
 
+def test_an_installation_without_the_extra_says_which_one_to_take() -> None:
+    program = (
+        "import sys; sys.modules['msgpack'] = None;"
+        "from terraform_clonepool.main import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, _COOKIE_NAME: _COOKIE},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_LIMIT_S,
+    )
+
+    assert 1 == done.returncode
+    assert 'lacks msgpack: pip install "clonepool[terraform]"' in done.stdout
+
+
 @pytest.mark.parametrize(
     ("used", "unwanted"),
     [
