@@ -169,7 +169,11 @@ class _Schema:
 
 
 _LANGUAGES: Final[Mapping[str, Any]] = {
-    "go": {"generateResourceContainerTypes": True, "respectSchemaVersion": True},
+    "go": {
+        "generateResourceContainerTypes": True,
+        "importBasePath": "clonepool.dev/sdk/go/clonepool",
+        "respectSchemaVersion": True,
+    },
     "nodejs": {"packageName": "clonepool-sdk", "respectSchemaVersion": True},
     # apart from pulumi_clonepool, the dynamic classes that come with the engine's client
     "python": {

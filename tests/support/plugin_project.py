@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,17 +49,9 @@ class NodeProject(PulumiProject):
 
     modules: Path
 
-    def write(self, program: str) -> None:
-        """Put the program in place; the next preview or up runs it."""
-        self._source.mkdir(parents=True, exist_ok=True)
-        (self._source / "index.ts").write_text(program)
-
-    def create(self, program: str) -> None:
-        """Lay the project out and make its stack."""
+    def lay_out(self, example: Path) -> None:
+        """Take an example as it is, with its dependencies installed, and make its stack."""
         (self.folder / "state").mkdir(parents=True)
-        self.write(program)
-        described = {"name": self.name, "runtime": "nodejs", "main": "index.ts"}
-        (self._source / "Pulumi.yaml").write_text(json.dumps(described))
-        (self._source / "package.json").write_text(json.dumps({"name": self.name}))
+        shutil.copytree(example, self._source)
         (self._source / "node_modules").symlink_to(self.modules)
         self.run("stack", "init", self.stack)

@@ -5,11 +5,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/blang/semver"
 	golang "github.com/pulumi/pulumi/pkg/v3/codegen/go"
 	"github.com/pulumi/pulumi/pkg/v3/codegen/nodejs"
 	"github.com/pulumi/pulumi/pkg/v3/codegen/python"
@@ -18,12 +20,38 @@ import (
 
 const tool = "gensdk"
 
+// alone refuses every other package: our schema refers to none.
+type alone struct{}
+
+func (alone) LoadPackage(pkg string, _ *semver.Version) (*schema.Package, error) {
+	return nil, fmt.Errorf("the schema refers to package %s; only its own types are known here", pkg)
+}
+
+func (a alone) LoadPackageV2(
+	_ context.Context, described *schema.PackageDescriptor,
+) (*schema.Package, error) {
+	return a.LoadPackage(described.Name, nil)
+}
+
+func (a alone) LoadPackageReference(
+	pkg string, _ *semver.Version,
+) (schema.PackageReference, error) {
+	_, err := a.LoadPackage(pkg, nil)
+	return nil, err
+}
+
+func (a alone) LoadPackageReferenceV2(
+	_ context.Context, described *schema.PackageDescriptor,
+) (schema.PackageReference, error) {
+	return a.LoadPackageReference(described.Name, nil)
+}
+
 func generate(pkg *schema.Package, language string) (map[string][]byte, error) {
 	switch language {
 	case "python":
-		return python.GeneratePackage(tool, pkg, nil, nil)
+		return python.GeneratePackage(tool, pkg, nil, alone{})
 	case "nodejs":
-		return nodejs.GeneratePackage(tool, pkg, nil, nil, false, nil)
+		return nodejs.GeneratePackage(tool, pkg, nil, nil, false, alone{})
 	case "go":
 		return golang.GeneratePackage(tool, pkg, nil)
 	}
@@ -39,8 +67,7 @@ func bind(path string) (*schema.Package, error) {
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return nil, err
 	}
-	// our schema refers to no other package, so nothing has to be loaded
-	pkg, diagnostics, err := schema.BindSpec(spec, nil, schema.ValidationOptions{})
+	pkg, diagnostics, err := schema.BindSpec(spec, alone{}, schema.ValidationOptions{})
 	if err == nil && diagnostics.HasErrors() {
 		err = diagnostics
 	}
