@@ -26,7 +26,7 @@ from clonepool.controllers.scrubbing import ScrubVolume
 from clonepool.controllers.servers import Servers
 from clonepool.controllers.volumes import Volumes
 from clonepool.controllers.worker import Worker
-from clonepool.domain.model import EngineFacts
+from clonepool.domain.facts import EngineFacts
 from clonepool.errors import PermissionDenied
 from clonepool.host_lock import HostLock
 from clonepool.store.state import Clock, State

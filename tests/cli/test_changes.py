@@ -21,7 +21,8 @@ from clonepool.domain.states import (
 )
 from clonepool.service.server import EngineServer
 from tests.cli.conftest import Run
-from tests.service.fake_engine import ACME, FakeEngine
+from tests.service.fake_engine import FakeEngine
+from tests.service.fake_values import ACME
 
 CLONEPOOL = Path(sys.executable).parent / "clonepool"
 

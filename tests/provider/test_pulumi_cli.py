@@ -83,6 +83,19 @@ def steps(project: PulumiProject, *words: str) -> dict[str, Any]:
     }
 
 
+def replace_the_image(project: PulumiProject, engine: FaultyEngine) -> None:
+    """Whose image it is can't change in place, and all that hangs on it must go before it."""
+    project.write(PROGRAM.replace("acme", "other"))
+    planned = steps(at(project, AWAY), "--diff")
+    assert {"web", "a1", "a2"} == set(planned)
+    before = len(engine.calls)
+    up(project)
+    made = [call for call, _ in engine.calls[before:] if call.split()[0] in ("create", "delete")]
+    assert made[:4] == ["delete attachment"] * 2 + ["delete pool", "delete image"]
+    assert made[4:6] == ["create image", "create pool"]
+    assert ["trial-test-a1", "trial-test-a2"] == engine.attachments.names()
+
+
 def test_the_life_of_a_stack(
     make_project: MakeProject, endpoint: str, engine: FaultyEngine
 ) -> None:
@@ -118,16 +131,7 @@ def test_the_life_of_a_stack(
     assert "~ 1 updated" in changed
     assert ids == set(engine.pools.items)
 
-    # whose image it is can't change in place, and all that hangs on it must go before it
-    project.write(PROGRAM.replace("acme", "other"))
-    planned = steps(at(project, AWAY), "--diff")
-    assert {"web", "a1", "a2"} == set(planned)
-    before = len(engine.calls)
-    up(project)
-    made = [call for call, _ in engine.calls[before:] if call.split()[0] in ("create", "delete")]
-    assert made[:4] == ["delete attachment"] * 2 + ["delete pool", "delete image"]
-    assert made[4:6] == ["create image", "create pool"]
-    assert ["trial-test-a1", "trial-test-a2"] == engine.attachments.names()
+    replace_the_image(project, engine)
 
     project.run("destroy", "--skip-preview")
     assert [] == engine.images.names() + engine.pools.names() + engine.attachments.names()

@@ -52,6 +52,7 @@ REFUSED = [
         "preconfigure[0].path",
     ),
     ("CreateImage", {**IMAGE, "preconfigure": [{**FILE, "path": "/a/"}]}, "preconfigure[0].path"),
+    ("CreateImage", {**IMAGE, "preconfigure": [{**FILE, "path": "/a'b"}]}, "preconfigure[0].path"),
     ("CreateImage", {**IMAGE, "preconfigure": [{**FILE, "mode": 0o10000}]}, "preconfigure[0].mode"),
     (
         "CreateImage",
@@ -177,6 +178,10 @@ def test_all_bad_fields_are_named_at_once(client: EngineClient) -> None:
         ("GetImage", pb.GetRequest(), "name"),
         ("GetPool", pb.GetRequest(id=""), "id"),
         ("GetAttachment", pb.GetAttachmentRequest(), "name"),
+        ("GetVolume", pb.GetRequest(name="web"), "id"),
+        ("GetOperation", pb.GetRequest(name="web"), "id"),
+        ("CancelOperation", pb.GetRequest(name="web"), "id"),
+        ("GetScrubRun", pb.GetRequest(name="web"), "id"),
         ("DeletePool", pb.DeleteRequest(), "id"),
         ("DeleteAttachment", pb.DeleteAttachmentRequest(), "id"),
         ("UpdatePool", pb.UpdatePoolRequest(spec=POOL), "id"),

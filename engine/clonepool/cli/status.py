@@ -77,7 +77,10 @@ def pool_state(pool: Any) -> str:
     ]
     if busy:
         return ", ".join(busy)
-    return "ready" if counts.ready >= pool.spec.min_ready else "filling"
+    if counts.ready >= pool.spec.min_ready:
+        return "ready"
+    held = counts.planned + counts.ready + counts.attaching + counts.allocated + counts.detaching
+    return "filling" if held < pool.spec.max_replicas else "at max_replicas"
 
 
 def _storage(storage: Any) -> str:

@@ -11,7 +11,14 @@ from dataclasses import replace
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
 from clonepool.domain.content import attachment_document, canonical, digest
-from clonepool.domain.model import Attachment, AttachmentSpec, Connection, PageRequest, Ref
+from clonepool.domain.model import (
+    Attachment,
+    AttachmentSpec,
+    ChapAccount,
+    Connection,
+    PageRequest,
+    Ref,
+)
 from clonepool.domain.states import AttachmentState, ChapMode, VolumeState
 from clonepool.errors import (
     Aborted,
@@ -152,7 +159,9 @@ class Attachments:
         except ClonepoolError:
             # a fabric that is away must not hide who holds what
             connection = None
-        return replace(held.attachment, connection=connection)
+        account = ChapAccount(username=held.chap_username, secret="")
+        chap = None if held.chap_mode is ChapMode.NONE or not held.target else account
+        return replace(held.attachment, connection=connection, chap=chap)
 
     def _connection(self, held: Held) -> Connection | None:
         if not held.target:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from clonepool.backends.base import StorageBackend
 from clonepool.backends.registry import create_backend
 from clonepool.config import DriverSettings, Settings
-from clonepool.domain.model import FabricFacts, StorageFacts
+from clonepool.domain.facts import FabricFacts, StorageFacts
 from clonepool.errors import ClonepoolError, InvalidArgument
 from clonepool.fabrics.base import Fabric
 from clonepool.fabrics.registry import create_fabric
@@ -104,7 +104,8 @@ class Drivers:
         For the file driver on its own file system: then the finished file is renamed, not copied.
         """
         options = self._settings.storages[name].options
-        return Path(options.get("path", self._default_directory(name))) / "staging"
+        folder = Path(options.get("path", self._default_directory(name)))
+        return folder.expanduser() / "staging"
 
     def _open_fabric(self, settings: DriverSettings) -> Fabric:
         return create_fabric(settings, state_dir=self._settings.state_dir)

@@ -6,6 +6,7 @@ A ``*Spec`` is what a user declares; the other classes are what the engine knows
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from clonepool.domain.states import (
     VolumeState,
     WhenEmpty,
 )
+from clonepool.errors import InvalidArgument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,49 +399,11 @@ class PageRequest:
     token: str = ""
     name_prefix: str = ""
 
-
-@dataclass(frozen=True, kw_only=True)
-class StorageFacts:
-    """A configured storage as it is now; ``error`` is set when it does not answer."""
-
-    name: str
-    driver: str
-    thin_clones: bool = False
-    thin_reason: str = ""
-    scrub_methods: tuple[str, ...] = ()
-    erasure_note: str = ""
-    total_bytes: int = 0
-    free_bytes: int = 0
-    reserve_bytes: int = 0
-    error: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FabricFacts:
-    """A configured fabric as it is now; ``error`` is set when it is away."""
-
-    name: str
-    driver: str
-    chap: bool = False
-    read_only_enforced_by: str = ""
-    sees_sessions: bool = False
-    notes: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineFacts:
-    """What this engine is, and how much it holds."""
-
-    version: str
-    node: str
-    engine_id: str
-    started_at: float
-    storages: tuple[StorageFacts, ...]
-    fabrics: tuple[FabricFacts, ...]
-    import_roots: tuple[str, ...]
-    images: int
-    pools: int
-    servers: int
-    attachments: int
-    volumes: int
+    def row(self) -> int:
+        """The token as a row's number, 0 from the start. Raises InvalidArgument for no token."""
+        text = self.token or "0"
+        # 18 digits: what a database's integer holds for certain
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            problem = f"{text[:40]!r} is no token of an earlier answer; begin without one"
+            raise InvalidArgument.field("page_token", problem)
+        return int(text)

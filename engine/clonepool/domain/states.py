@@ -40,7 +40,6 @@ VOLUME_MOVES: Final[Mapping[VolumeState, frozenset[VolumeState]]] = {
     V.FAULTY: frozenset({V.SCRUBBING, V.DELETING}),
 }
 
-ATTACHED_VOLUME_STATES: Final = frozenset({V.ATTACHING, V.ALLOCATED, V.DETACHING})
 # What `max_replicas` counts: released volumes below the threshold must not starve a pool.
 CAPACITY_STATES: Final = frozenset(
     {V.PLANNED, V.CLONING, V.READY, V.ATTACHING, V.ALLOCATED, V.DETACHING, V.SCRUBBING}

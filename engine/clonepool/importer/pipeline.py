@@ -82,8 +82,7 @@ def import_portion(
     for file in preconfigure:
         check_file(file)
     meter = Meter(progress)
-    present = _describe_present(backend, object_name, meter=meter)
-    if present is not None:
+    if present := _describe_present(backend, object_name, meter=meter):
         return present
     with _emptied(staging_dir / object_name) as staging:
         raw = staging / "raw"

@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.domain import model
+from clonepool.domain import facts, model
 from clonepool.domain.states import SystemUserKind, VolumeState
 
 _USER_KINDS: Final[Mapping[SystemUserKind, pb.SystemUserKind.ValueType]] = {
@@ -30,7 +30,7 @@ def user(value: model.SystemUser | None) -> pb.SystemUser | None:
     return pb.SystemUser(name=value.name, kind=_USER_KINDS[value.kind]) if value else None
 
 
-def engine_info(facts: model.EngineFacts) -> pb.EngineInfo:
+def engine_info(facts: facts.EngineFacts) -> pb.EngineInfo:
     """What an engine is, with its storages and fabrics."""
     return pb.EngineInfo(
         version=facts.version,
@@ -226,7 +226,7 @@ def event(value: model.Event) -> pb.Event:
     )
 
 
-def _storage(facts: model.StorageFacts) -> pb.StorageInfo:
+def _storage(facts: facts.StorageFacts) -> pb.StorageInfo:
     return pb.StorageInfo(
         name=facts.name,
         driver=facts.driver,
@@ -241,7 +241,7 @@ def _storage(facts: model.StorageFacts) -> pb.StorageInfo:
     )
 
 
-def _fabric(facts: model.FabricFacts) -> pb.FabricInfo:
+def _fabric(facts: facts.FabricFacts) -> pb.FabricInfo:
     return pb.FabricInfo(
         name=facts.name,
         driver=facts.driver,
