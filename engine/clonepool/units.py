@@ -30,8 +30,8 @@ _DURATION_UNITS: Final[Mapping[str, Fraction]] = {
     "d": Fraction(86400),
     "w": Fraction(604800),
 }
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)")
+_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 # SQLite's and protobuf's largest signed integer: a size beyond it cannot be stored
 MAX_SIZE_BYTES: Final = 2**63 - 1
 # longer is no number that fits: unbounded digits would cost time, and an error of Python's own

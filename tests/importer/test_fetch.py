@@ -80,6 +80,11 @@ def test_a_download_is_whole_sparse_and_reported(staging: Path, web: WebServer) 
     assert {3 * len(content)} == {total for _done, total in seen}  # as are the stages to come
 
 
+def test_a_scheme_is_known_in_any_case(staging: Path, web: WebServer) -> None:
+    url = web.serve("/image", b"content").replace("http:", "HTTP:")
+    assert b"content" == fetch(url, staging=staging)
+
+
 @pytest.mark.parametrize("where", ["web", "local"])
 def test_the_declared_digest_is_checked(
     staging: Path, tmp_path: Path, web: WebServer, where: str

@@ -61,6 +61,7 @@ def test_a_size_with_its_unit_is_bytes(text: str, expected: int) -> None:
         "1\n0B",
         "nan",
         "infB",
+        "１GiB",  # noqa: RUF001 - a digit, but not one of ours
     ],
 )
 def test_what_is_no_size_is_refused_by_the_fields_name(text: str) -> None:
@@ -101,7 +102,7 @@ def test_a_duration_with_its_units_is_seconds(text: str, expected: float) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "30", "s", "-1s", "1y", "1 h", "1h 30m", "1h30", "1h,30m", "1e9s", "36501d"]
+    "text", ["", "30", "s", "-1s", "1y", "1 h", "1h 30m", "1h30", "1h,30m", "1e9s", "36501d", "٣s"]
 )
 def test_what_is_no_duration_is_refused_by_the_fields_name(text: str) -> None:
     with pytest.raises(InvalidArgument) as refused:

@@ -180,7 +180,8 @@ def _row(image: Any) -> tuple[str, ...]:
         image.spec.name,
         words.user(image.spec.system_user) or "shared",
         str(image.current.number or ""),
-        _state(image),
+        # why it failed takes a line of its own: see `image show`
+        _state(image).partition(":")[0],
         words.size(image.current.read_only.size_bytes),
         words.size(image.current.writable.size_bytes),
         words.ago(image.created_at),

@@ -7,6 +7,7 @@ from typing import Any
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
+from clonepool.cli.counts import Count, MaybeCount
 from clonepool.cli.documents import document, documents
 from clonepool.cli.session import connect, find, pages, request_token, wait_until
 from clonepool.cli.status import pool_state, print_pools
@@ -55,15 +56,15 @@ def create_pool(  # noqa: PLR0913 - one parameter an option
     /,
     *,
     image: str,
-    min_ready: int = 1,
-    max_replicas: int = 0,
+    min_ready: Count = 1,
+    max_replicas: Count = 0,
     fabric: str = "",
-    image_version: int = 0,
+    image_version: Count = 0,
     clone_mode: str = "",
     when_empty: str = "",
-    wait_for_ready: int | None = None,
-    max_unavailable: int = 0,
-    scrub_threshold: int = 0,
+    wait_for_ready: MaybeCount = None,
+    max_unavailable: Count = 0,
+    scrub_threshold: Count = 0,
     scrub_method: str = "",
     after_scrub: str = "",
     no_wait: bool = False,

@@ -58,10 +58,6 @@ class AccessLog:
         """All entries by target."""
         return dict(self._entries)
 
-    def usernames(self) -> frozenset[str]:
-        """The CHAP user names that are ours."""
-        return frozenset(entry.username for entry in self.entries().values() if entry.username)
-
     def proof(self, access: Access) -> str:
         """What stands for this access's secret; "" without CHAP."""
         if access.chap is None:

@@ -55,7 +55,7 @@ def fetched(
     PermissionDenied, DataLoss (another digest, cut short), Unavailable, ResourceExhausted.
     """
     wanted = _checked_sha256(sha256)
-    if source.startswith(_WEB_SCHEMES):
+    if source.lower().startswith(_WEB_SCHEMES):
         target = staging / "download"
         found = download(
             source,

@@ -28,6 +28,8 @@ _SECTOR_BYTES: Final = 512
 _LARGEST_MODE: Final = 0o7777
 _PATH_LIMIT_BYTES: Final = 4095
 _PATH_PART_LIMIT_BYTES: Final = 255
+# what the program that writes into file systems can't be told
+_NOT_IN_PATHS: Final = frozenset("\"'\\")
 _PRECONFIGURE_LIMIT: Final = 1000
 _USER_NAME_LIMIT_CHARS: Final = 128
 _TOKEN_LIMIT_CHARS: Final = 1024
@@ -252,7 +254,9 @@ def _preconfigured_file(
         f"{item.portion!r} must be a portion of this image: {', '.join(portions) or 'none given'}",
     )
     findings.require(
-        _is_file_path(item.path), f"{field}.path", "must be the absolute path of a file, without .."
+        _is_file_path(item.path),
+        f"{field}.path",
+        "must be the absolute path of a file, without .., quotes and backslashes",
     )
     given = item.WhichOneof("data")
     findings.require(given, f"{field}.content", "give exactly one of content and source")
@@ -268,6 +272,7 @@ def _is_file_path(path: str) -> bool:
     return (
         path.startswith("/")
         and path.isprintable()
+        and not set(path) & _NOT_IN_PATHS
         and len(path.encode()) <= _PATH_LIMIT_BYTES
         and all(part not in ("", ".", "..") for part in parts)
         and all(len(part.encode()) <= _PATH_PART_LIMIT_BYTES for part in parts)

@@ -27,7 +27,7 @@ class VolumeHandlers:
 
     def get(self, request: pb.GetRequest) -> pb.Volume:
         """One volume."""
-        validate.reference(request)
+        validate.object_id(request.id)
         return convert.volume(self._volumes.get(ref=specs.ref(request)))
 
     def list(self, request: pb.ListVolumesRequest) -> pb.ListVolumesResponse:
@@ -66,7 +66,7 @@ class ScrubHandlers:
 
     def get_run(self, request: pb.GetRequest) -> pb.ScrubRun:
         """One run."""
-        validate.reference(request)
+        validate.object_id(request.id)
         return convert.scrub_run(self._scrub.get_run(ref=specs.ref(request)))
 
     def list_runs(self, request: pb.ListScrubRunsRequest) -> pb.ListScrubRunsResponse:
@@ -107,7 +107,7 @@ class OperationHandlers:
 
     def get(self, request: pb.GetRequest) -> pb.Operation:
         """One operation."""
-        validate.reference(request)
+        validate.object_id(request.id)
         return convert.operation(self._operations.get(ref=specs.ref(request)))
 
     def list(self, request: pb.ListOperationsRequest) -> pb.ListOperationsResponse:
@@ -121,5 +121,5 @@ class OperationHandlers:
 
     def cancel(self, request: pb.GetRequest) -> pb.Operation:
         """Ask an operation to stop."""
-        validate.reference(request)
+        validate.object_id(request.id)
         return convert.operation(self._operations.cancel(ref=specs.ref(request)))

@@ -157,7 +157,7 @@ def list_page(
     session: Session, *, page: PageRequest, pool: str, server: str, now: float
 ) -> tuple[list[Held], str]:
     """Oldest first; filters are names."""
-    where, values = ["a.n > ?", "a.name LIKE ? || '%' ESCAPE '\\'"], [int(page.token or 0)]
+    where, values = ["a.n > ?", "a.name LIKE ? || '%' ESCAPE '\\'"], [page.row()]
     parameters: list[Any] = [*values, _escaped(page.name_prefix)]
     for column, value in (("p.name", pool), ("s.name", server)):
         if value:

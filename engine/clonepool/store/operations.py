@@ -205,7 +205,7 @@ def list_page(
     if open_only:
         query = query.where(col(tables.Operation.state).in_(_OPEN))
     if page.token:
-        query = query.where(col(tables.Operation.n) < int(page.token))
+        query = query.where(col(tables.Operation.n) < page.row())
     found = session.exec(query).all()
     token = str(found[-1].n) if len(found) == page.size else ""
     return [rows.operation(row) for row in found], token

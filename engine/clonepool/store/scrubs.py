@@ -158,7 +158,7 @@ def list_runs(session: Session, *, page: PageRequest, pool: str) -> tuple[list[S
     if pool:
         query = query.where(tables.ScrubRun.pool_name == pool)
     if page.token:
-        query = query.where(col(tables.ScrubRun.n) < int(page.token))
+        query = query.where(col(tables.ScrubRun.n) < page.row())
     found = session.exec(query.limit(page.size)).all()
     token = str(found[-1][0].n) if len(found) == page.size else ""
     return [rows.scrub_run(row, scrubbed=scrubbed) for row, scrubbed in found], token
@@ -174,7 +174,7 @@ def list_records(
     if volume_id:
         query = query.where(tables.ScrubRecord.volume_id == volume_id)
     if page.token:
-        query = query.where(col(tables.ScrubRecord.n) < int(page.token))
+        query = query.where(col(tables.ScrubRecord.n) < page.row())
     found = session.exec(query.limit(page.size)).all()
     token = str(found[-1].n) if len(found) == page.size else ""
     return [rows.scrub_record(row) for row in found], token

@@ -165,7 +165,7 @@ def list_page(
     session: Session, *, page: PageRequest, pool: str, state: str
 ) -> tuple[list[Volume], str]:
     """Oldest first."""
-    query = _QUERY.where(col(tables.Volume.n) > int(page.token or 0))
+    query = _QUERY.where(col(tables.Volume.n) > page.row())
     if pool:
         query = query.where(tables.Pool.name == pool)
     if state:
