@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from tests.support.site import Master, Site
 pytestmark = [pytest.mark.pulumi, pytest.mark.pulumi_yaml, pytest.mark.slow]
 
 MakeYaml = Callable[..., YamlProject]
-AWAY = "unix:///nowhere/engine.sock"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/pulumi-yaml/Pulumi.yaml"
 PROGRAM = """
 resources:
   image:
@@ -122,3 +125,19 @@ def test_the_life_of_a_yaml_stack(make_yaml: MakeYaml, site: Site, program: str)
     project.run("destroy", "--skip-preview")
     left = [pool.spec.name for pool in site.call("ListPools", pb.ListRequest()).pools]
     assert after["pool"] not in left
+
+
+def test_the_yaml_example(make_yaml: MakeYaml, site: Site, master: Master) -> None:
+    """As it stands, on the local fabric; a second preview finds nothing to do."""
+    project = make_yaml("resources: {}\n", endpoint=site.engine.endpoint)
+    shutil.copyfile(EXAMPLE, project.folder / "program/Pulumi.yaml")
+    project = dataclasses.replace(project, stack="example")
+    project.run("stack", "init", project.stack)
+    project.run("config", "set", "image", str(master.writable))
+    project.run("config", "set", "fabric", "local")
+
+    assert "+ 4 to create" in project.run("preview").text
+    up(project)
+    assert project.outputs()["connection"]["volumes"][0]["path"].endswith("/writable")
+    assert {} == steps(project)
+    project.run("destroy", "--skip-preview")
