@@ -402,3 +402,22 @@ def test_records_and_runs_are_listed_newest_first_page_by_page(web: EngineRig) -
     assert [] == records(web, volume_id="other")
     with pytest.raises(NotFound):
         web.engine.scrub.get_run(ref=Ref(id="nothing"))
+
+
+def test_a_pool_deleted_during_its_scrub_has_the_volume_recorded_as_destroyed(
+    web: EngineRig,
+) -> None:
+    """The run had meant to reuse it; the record says what became of it."""
+    made = web.add_pool(min_ready=1, max_replicas=1, scrub=ScrubPolicy(threshold=1))
+    attached = web.attach_and_wait("a")
+
+    def delete_pool(at: str, _name: str) -> None:
+        if at == "delete.begin":
+            web.engine.pools.delete(pool_id=made.id)
+
+    memory(web).on_step = delete_pool
+    web.engine.attachments.delete(attachment_id=attached.id, force=False)
+    web.wait_runs_over()
+    (run,), _ = web.engine.scrub.list_runs(page=PageRequest())
+    (record,) = records(web)
+    assert (run.recycled, run.destroyed, record.then) == (0, 1, AfterScrub.DESTROY)

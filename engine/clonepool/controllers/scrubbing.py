@@ -6,7 +6,7 @@ import contextlib
 
 from clonepool.controllers.context import Context
 from clonepool.controllers.worker import Control, Finish
-from clonepool.domain.model import Operation, ScrubRun, Volume
+from clonepool.domain.model import ImageVersion, Operation, ScrubRun, Volume
 from clonepool.domain.policy import MAX_SCRUB_ATTEMPTS, backoff_s
 from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VolumeState
 from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound, Unavailable
@@ -61,21 +61,25 @@ class ScrubVolume:
         self, transaction: Transaction, volume: Volume, run: ScrubRun, started_at: float
     ) -> None:
         now = self._context.now()
-        scrubs.record(transaction, volume=volume, method=run.method, started_at=started_at, now=now)
-        after = scrubs.after_scrub_of(transaction.session, volume_id=volume.id)
-        live = pools.is_live(transaction.session, pool_id=volume.pool_id)
-        if after is AfterScrub.RECYCLE and live:
-            self._recycle(transaction, volume, now)
-        else:
-            after = AfterScrub.DESTROY
-            volumes.delete_later(transaction, volume=volume, now=now)
-        self._count(transaction, volume, run, outcome=after.value, now=now)
-
-    def _recycle(self, transaction: Transaction, volume: Volume, now: float) -> None:
-        version = pools.wanted_version(transaction.session, pool_id=volume.pool_id)
+        version = _version_for_reuse(transaction, volume)
+        after = AfterScrub.DESTROY if version is None else AfterScrub.RECYCLE
+        scrubs.record(
+            transaction,
+            volume=volume,
+            method=run.method,
+            after=after,
+            started_at=started_at,
+            now=now,
+        )
         if version is None:
             volumes.delete_later(transaction, volume=volume, now=now)
-            return
+        else:
+            self._recycle(transaction, volume, version, now)
+        self._count(transaction, volume, run, outcome=after.value, now=now)
+
+    def _recycle(
+        self, transaction: Transaction, volume: Volume, version: ImageVersion, now: float
+    ) -> None:
         volumes.move(
             transaction,
             volume=volume,
@@ -151,3 +155,12 @@ class ScrubVolume:
         )
         self._count(transaction, volume, run, outcome="faulty", now=now)
         return None
+
+
+def _version_for_reuse(transaction: Transaction, volume: Volume) -> ImageVersion | None:
+    """What the volume is cloned from next; None: the run, or what came since, destroys it."""
+    after = scrubs.after_scrub_of(transaction.session, volume_id=volume.id)
+    live = pools.is_live(transaction.session, pool_id=volume.pool_id)
+    if after is not AfterScrub.RECYCLE or not live:
+        return None
+    return pools.wanted_version(transaction.session, pool_id=volume.pool_id)

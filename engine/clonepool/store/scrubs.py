@@ -30,7 +30,7 @@ _RECORD = """
         attachment_id, server_name, method, after_scrub, size_bytes, allocated_at, released_at,
         started_at, finished_at)
     SELECT id, generation, :pool, :run, last_user_name, last_user_kind, last_attachment_id,
-        last_server, :method, after_scrub, size_bytes, last_allocated_at, released_at, :started,
+        last_server, :method, :after, size_bytes, last_allocated_at, released_at, :started,
         :now
     FROM volume WHERE id = :volume AND generation = :generation AND state = 'scrubbing'
     ON CONFLICT (volume_id, generation) DO NOTHING
@@ -104,16 +104,18 @@ def record(
     *,
     volume: Volume,
     method: ScrubMethod,
+    after: AfterScrub,
     started_at: float,
     now: float,
 ) -> None:
-    """Write down that this generation's bytes are erased."""
+    """Write down that this generation's bytes are erased, and what becomes of the volume."""
     values = {
         "volume": volume.id,
         "generation": volume.generation,
         "pool": volume.pool_name,
         "run": volume.scrub_run_id,
         "method": method.value,
+        "after": after.value,
         "started": started_at,
         "now": now,
     }
