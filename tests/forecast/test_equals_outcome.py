@@ -21,7 +21,7 @@ from tests.forecast.stepping import SteppingRig  # noqa: E402
 
 pytestmark = pytest.mark.slow
 SITES = 8
-PLANS = 26
+PLANS = 25
 
 
 @pytest.fixture(scope="module")

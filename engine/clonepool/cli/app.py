@@ -82,6 +82,13 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
                 "records": "clonepool.cli.scrub:list_records",
             },
         ),
+        "forecast": (
+            "What a plan will do to storage, before it is carried out.",
+            {
+                "pulumi": "clonepool.cli.forecast:forecast_pulumi",
+                "terraform": "clonepool.cli.forecast:forecast_terraform",
+            },
+        ),
         "operation": (
             "Background work of the engine.",
             {

@@ -138,7 +138,7 @@ class PoolStock:
                 self._scrub()
                 continue
             plan = self._plan()
-            if plan == NOTHING:
+            if plan == NOTHING and (self.stopped_reason or not self._recycling):
                 return
             self._carry_out(plan)
 

@@ -1,0 +1,157 @@
+"""Plans as Pulumi and Terraform write them: `pulumi preview --json`, `terraform show -json`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from clonepool.cli.plan_changes import KINDS, UNKNOWN, Action, Planned, Reading
+from clonepool.errors import InvalidArgument
+
+_PULUMI_UNKNOWN: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+_PULUMI_TYPE: Final = re.compile(r"(?:pulumi-python:dynamic/clonepool|clonepool:index):(\w+)")
+# ours are all deleted before they are replaced: a server, or a name, can't be had twice
+_PULUMI_ACTIONS: Final = {
+    "create": Action.CREATE,
+    "update": Action.UPDATE,
+    "delete": Action.DELETE,
+    "replace": Action.DELETE_THEN_CREATE,
+}
+_TERRAFORM_ACTIONS: Final = {
+    ("create",): Action.CREATE,
+    ("update",): Action.UPDATE,
+    ("delete",): Action.DELETE,
+    ("delete", "create"): Action.DELETE_THEN_CREATE,
+    ("create", "delete"): Action.CREATE_THEN_DELETE,
+}
+_TERRAFORM_TYPES: Final = {
+    "clonepool_" + re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower(): kind for kind in KINDS
+}
+# their keys are the user's own words
+_MAPS: Final = ("labels", "server_selector")
+
+
+def load(path: str, *, key: str, made_by: str) -> Mapping[str, Any]:
+    """A plan's JSON from a file, or from standard input for "-".
+
+    Raises InvalidArgument where it is not what ``made_by`` prints, which has ``key`` in it.
+    """
+    text = sys.stdin.read() if path == "-" else Path(path).read_text()
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{path} is no JSON ({error}); write it by `{made_by}`") from None
+    if not isinstance(document, dict) or not isinstance(document.get(key), list):
+        raise InvalidArgument(f"{path} has no {key}; write it by `{made_by}`")
+    return document
+
+
+def read_pulumi(document: Mapping[str, Any]) -> Reading:
+    """What `pulumi preview --json` says of our resources."""
+    reading = Reading()
+    for step in document["steps"]:
+        old, new = step.get("oldState") or {}, step.get("newState") or {}
+        kind = _PULUMI_TYPE.fullmatch(new.get("type") or old.get("type") or "")
+        action = _PULUMI_ACTIONS.get(step.get("op", ""))
+        if kind is None or action is None or kind[1] not in KINDS:
+            continue
+        reading.add(
+            Planned(
+                kind=kind[1],
+                action=action,
+                label=str(step.get("urn", "")).rpartition("::")[2],
+                before=_pulumi_object(old.get("outputs") or old.get("inputs") or {}),
+                after=_pulumi_object(new.get("inputs") or {}),
+            )
+        )
+    return reading
+
+
+def _pulumi_object(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        _snake(name): value
+        if _snake(name) in _MAPS and value != _PULUMI_UNKNOWN
+        else _pulumi(value)
+        for name, value in values.items()
+        if not name.startswith("__")
+    }
+
+
+def _pulumi(value: Any) -> Any:
+    if value == _PULUMI_UNKNOWN:
+        return UNKNOWN
+    if isinstance(value, Mapping):
+        return _pulumi_object(value)
+    return [_pulumi(item) for item in value] if isinstance(value, list) else value
+
+
+def _snake(name: str) -> str:
+    """The plugin's names are in camelCase."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def read_terraform(document: Mapping[str, Any]) -> Reading:
+    """What `terraform show -json PLAN` says of our resources."""
+    reading = Reading()
+    for resource in document["resource_changes"]:
+        kind = _TERRAFORM_TYPES.get(resource.get("type", ""))
+        change = resource.get("change") or {}
+        action = _TERRAFORM_ACTIONS.get(tuple(change.get("actions") or ()))
+        if kind is None or action is None or resource.get("mode") != "managed":
+            continue
+        reading.add(
+            Planned(
+                kind=kind,
+                action=action,
+                label=resource["address"],
+                before=change.get("before") or {},
+                after=_inputs(_merged(change.get("after") or {}, change.get("after_unknown"))),
+            )
+        )
+    return reading
+
+
+def _merged(after: Any, unknown: Any) -> Any:
+    """Terraform lists what is unknown apart, in a tree of the same shape."""
+    if unknown is True:
+        return UNKNOWN
+    if isinstance(unknown, Mapping) and isinstance(after, Mapping):
+        names = {**after, **unknown}
+        return {name: _merged(after.get(name), unknown.get(name)) for name in names}
+    if isinstance(unknown, list) and isinstance(after, list):
+        return [
+            _merged(item, unknown[index] if index < len(unknown) else None)
+            for index, item in enumerate(after)
+        ]
+    return after
+
+
+# what the engine fills in is unknown in every plan, and nobody needs to be told
+_TERRAFORM_OUTPUTS: Final = frozenset(
+    {
+        "allocated_at",
+        "chap_username",
+        "connection",
+        "digests",
+        "id",
+        "image_version",
+        "server_name",
+        "size_bytes",
+        "trouble",
+        "version",
+        "volume",
+        "warm",
+    }
+)
+
+
+def _inputs(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in values.items()
+        if not (name in _TERRAFORM_OUTPUTS and value is UNKNOWN)
+    }
