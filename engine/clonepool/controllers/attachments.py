@@ -301,7 +301,7 @@ class Attachments:
 
     def tidy(self) -> None:
         """Planner's step: finish what a crash or an error left, drop waiters that went away."""
-        if self._context.now() - self._tidied_at < _TIDY_INTERVAL_S:
+        if abs(self._context.now() - self._tidied_at) < _TIDY_INTERVAL_S:
             return
         self._tidied_at = self._context.now()
         before = self._context.now() - _LEFT_BEHIND_S

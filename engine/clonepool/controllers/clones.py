@@ -13,9 +13,6 @@ from clonepool.store import clone_work, events, operations, pools, volumes
 from clonepool.store.clone_work import CloneWork
 from clonepool.store.writer import Transaction
 
-# far enough for "not before it is reset"
-_NEVER = 4e9
-
 
 def _nothing(_transaction: Transaction) -> None:
     """Write nothing with the operation's end."""
@@ -113,8 +110,8 @@ class CloneVolume:
                 message=text,
                 severity=Severity.ERROR,
             )
-        operations.defer_of_pool(transaction, pool_id=volume.pool_id, run_after=_NEVER)
-        return _NEVER
+        operations.defer_of_pool(transaction, pool_id=volume.pool_id, run_after=operations.NEVER)
+        return operations.NEVER
 
 
 class DeleteVolume:

@@ -44,7 +44,7 @@ class Events:
 
     def prune(self) -> None:
         """Planner's step: forget the oldest events and ended operations now and then."""
-        if self._context.now() - self._pruned_at < _PRUNE_INTERVAL_S:
+        if abs(self._context.now() - self._pruned_at) < _PRUNE_INTERVAL_S:
             return
         self._pruned_at = self._context.now()
         self._context.state.write(events.prune)

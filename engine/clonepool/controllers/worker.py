@@ -41,7 +41,7 @@ class Control:
         if self._operation.cancel:
             raise self._cancelled()
         now = self._context.now()
-        if now - self._written_at < _PROGRESS_INTERVAL_S:
+        if abs(now - self._written_at) < _PROGRESS_INTERVAL_S:
             return
         self._written_at = now
         asked_to_stop = self._context.state.write(
@@ -112,7 +112,8 @@ class Worker:
             self._context.signals.work.clear()
             try:
                 claimed = self._claim()
-                if self._context.now() - beat_at > operations.LEASE_S / 3:
+                # a clock that was set back must not end the beat
+                if abs(self._context.now() - beat_at) > operations.LEASE_S / 3:
                     beat_at = self._context.now()
                     self._renew()
             except ClonepoolError as error:
@@ -174,7 +175,9 @@ class Worker:
         def change(transaction: Transaction) -> None:
             now = self._context.now()
             operations.renew(transaction, operation_ids=running, owner=self._owner, now=now)
-            operations.requeue_expired(transaction, node=self._context.state.node, now=now)
+            node = self._context.state.node
+            operations.requeue_expired(transaction, node=node, now=now)
+            operations.bring_forward(transaction, node=node, now=now)
 
         self._context.state.write(change)
 

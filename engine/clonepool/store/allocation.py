@@ -291,8 +291,9 @@ def _check_may_wait(transaction: Transaction, *, pool: _Pool, name: str) -> None
     released = counts.get("released", 0)
     wayout = f", or run `clonepool scrub run {name}`" if released else ""
     text = (
-        f"pool {name} has no ready replica of the current image version ({making} being made, "
-        f"{released} released and not scrubbed yet); retry, raise min_ready{wayout}"
+        f"pool {name} has no ready replica of the current image version "
+        f"({counts.get('allocated', 0)} allocated, {making} being made, {released} released and "
+        f"not scrubbed yet); retry, raise min_ready or max_replicas{wayout}"
     )
     metadata = {state: str(count) for state, count in counts.items()}
     raise ResourceExhausted(text, reason="POOL_EMPTY", metadata=metadata, retry_after_s=2)

@@ -17,6 +17,10 @@ from clonepool.store import rows, tables
 from clonepool.store.writer import Transaction
 
 LEASE_S = 30.0
+# far enough for "not before it is reset"
+NEVER = 4e9
+# no pause between two attempts is as long: such a time was written before the clock was set back
+_LONGEST_PAUSE_S = 300.0
 _OPEN = ("queued", "running")
 # ended operations kept for `operation list`; a pool of thousands would drown them otherwise
 _KEEP_ENDED = 5000
@@ -108,6 +112,15 @@ def requeue_expired(transaction: Transaction, *, node: str, now: float) -> int:
         "UPDATE operation SET state = 'queued' "
         "WHERE state = 'running' AND node = ? AND lease_until < ?",
         (node, now),
+    ).rowcount
+
+
+def bring_forward(transaction: Transaction, *, node: str, now: float) -> int:
+    """Make due at once what a clock that was set back had put off; returns how many."""
+    return transaction.sql(
+        "UPDATE operation SET run_after = ?1 WHERE state = 'queued' AND node = ?2 "
+        "AND run_after > ?1 + ?3 AND run_after < ?4",
+        (now, node, _LONGEST_PAUSE_S, NEVER),
     ).rowcount
 
 
