@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -148,3 +149,11 @@ def test_an_empty_plan_asks_for_nothing(run: Run, engine: FakeEngine, tmp_path: 
     path.write_text('{"steps": [{"op": "same", "urn": "urn:x::y"}]}')
     assert OK == run("forecast", "pulumi", str(path))[0]
     assert () == engine.forecasts.plans[0].changes
+
+
+def test_a_plan_may_come_from_standard_input(
+    run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO((PLANS / "pulumi-create.json").read_text()))
+    assert OK == run("forecast", "pulumi", "-", "--format", "json")[0]
+    assert 4 == len(engine.forecasts.plans[0].changes)

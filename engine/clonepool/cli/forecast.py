@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import forecast_report, output
@@ -13,9 +15,11 @@ from clonepool.cli.session import connect
 from clonepool.errors import Unavailable
 
 Format = Literal["table", "markdown", "json"]
+# "-" is a value here, not an option
+File = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 
-def forecast_pulumi(preview: str, /, *, format: Format = "table") -> None:  # noqa: A002 - its flag
+def forecast_pulumi(preview: File, /, *, format: Format = "table") -> None:  # noqa: A002 - its flag
     """Say what `pulumi preview --json` will do to storage. Changes nothing.
 
     Without an engine it prints one line and succeeds: a preview must not fail for it.
@@ -32,7 +36,7 @@ def forecast_pulumi(preview: str, /, *, format: Format = "table") -> None:  # no
     _show(read_pulumi(plan), stop_at_failure=True, format_=format)
 
 
-def forecast_terraform(plan: str, /, *, format: Format = "table") -> None:  # noqa: A002 - its flag
+def forecast_terraform(plan: File, /, *, format: Format = "table") -> None:  # noqa: A002 - its flag
     """Say what a Terraform or OpenTofu plan will do to storage. Changes nothing.
 
     Without an engine it prints one line and succeeds: a plan must not fail for it.
