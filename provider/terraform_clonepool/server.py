@@ -35,6 +35,7 @@ def serve(*, announce: TextIO) -> None:
     # a Ctrl-C in a terminal reaches us too; Terraform says by StopProvider what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     done = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: done.set())
     server = grpc.server(ThreadPoolExecutor(max_workers=_THREADS), options=_OPTIONS)
     server.add_generic_rpc_handlers((_LateProvider(), *_plugin_services(done)))
     with tempfile.TemporaryDirectory(prefix="clonepool-tf-") as folder:

@@ -87,8 +87,7 @@ def started(home: Path) -> Iterator[Plugin]:
     try:
         yield Plugin(process)
     finally:
-        if process.poll() is None:
-            process.kill()
+        process.terminate()
         process.communicate(timeout=_LIMIT_S)
 
 
@@ -113,6 +112,15 @@ def test_ctrl_c_is_terraform_s_to_tell(tmp_path: Path) -> None:
         answer = plugin.call(channel, "/tfplugin6.Provider/StopProvider")
         assert "" == pb.StopAnswer.FromString(answer).error
         assert 0 == plugin.end()
+
+
+def test_a_provider_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
+    with started(tmp_path) as plugin:
+        folder = plugin.socket.parent
+        assert folder.is_dir()
+        plugin.process.terminate()
+        assert 0 == plugin.process.wait(timeout=_LIMIT_S)
+        assert not folder.exists()
 
 
 def test_what_terraform_may_know_of_and_we_do_not_is_answered_unimplemented(
