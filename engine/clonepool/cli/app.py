@@ -89,6 +89,10 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
                 "terraform": "clonepool.cli.forecast:forecast_terraform",
             },
         ),
+        "migrate": (
+            "From one of Clonepool's faces to another.",
+            {"pulumi": "clonepool.cli.migrate:migrate_pulumi"},
+        ),
         "operation": (
             "Background work of the engine.",
             {
