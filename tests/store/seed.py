@@ -14,13 +14,13 @@ PATHS: dict[VolumeState, tuple[VolumeState, ...]] = {
     VolumeState.CLONING: (VolumeState.CLONING,),
     VolumeState.READY: (VolumeState.CLONING, VolumeState.READY),
     VolumeState.DELETING: (VolumeState.DELETING,),
-    VolumeState.FAULTY: (VolumeState.CLONING, VolumeState.FAULTY),
 }
 _USED = (VolumeState.ATTACHING, VolumeState.ALLOCATED, VolumeState.DETACHING)
 for _number, _state in enumerate(_USED, 1):
     PATHS[_state] = (*PATHS[VolumeState.READY], *_USED[:_number])
 PATHS[VolumeState.RELEASED] = (*PATHS[VolumeState.DETACHING], VolumeState.RELEASED)
 PATHS[VolumeState.SCRUBBING] = (*PATHS[VolumeState.RELEASED], VolumeState.SCRUBBING)
+PATHS[VolumeState.FAULTY] = (*PATHS[VolumeState.SCRUBBING], VolumeState.FAULTY)
 
 
 def insert(transaction: Transaction, table: str, **columns: Any) -> None:

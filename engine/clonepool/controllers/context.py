@@ -44,6 +44,8 @@ class Context:
     drivers: Drivers
     settings: Settings
     signals: Signals = field(default_factory=Signals)
+    # when a storage's full clones were last measured, by its name
+    measured_at: dict[str, float] = field(default_factory=dict)
     locks: AttachmentLocks = field(default_factory=AttachmentLocks)
 
     def now(self) -> float:

@@ -71,6 +71,7 @@ class Filling:
             storage=wanted.storage,
             mode=pool.spec.clone_mode,
             clone_bytes=wanted.writable.size_bytes,
+            wanted=plan.make,
         )
         if plan.make <= room.clones:
             self._told_of_space.discard(pool.id)

@@ -69,6 +69,18 @@ class ImportImage:
             import_roots=self._context.settings.import_roots,
             reserve_bytes=self._context.drivers.reserve_bytes(version.storage),
             progress=control.progress,
+            notify=lambda text: self._tell(spec.name, text),
+        )
+
+    def _tell(self, image: str, text: str) -> None:
+        self._context.state.write(
+            lambda transaction: events.add(
+                transaction,
+                now=self._context.now(),
+                subject=f"image/{image}",
+                reason="IMAGE_ADJUSTED",
+                message=text,
+            )
         )
 
     def failed(

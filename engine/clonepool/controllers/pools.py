@@ -64,6 +64,7 @@ class Pools:
             storage=version.storage,
             mode=spec.clone_mode,
             clone_bytes=version.writable.size_bytes,
+            wanted=needed,
         )
         if needed <= room.clones:
             return

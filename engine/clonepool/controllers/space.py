@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from clonepool.controllers.context import Context
 from clonepool.domain.policy import clones_that_fit
 from clonepool.domain.states import CloneMode
-from clonepool.errors import FailedPrecondition
+from clonepool.errors import FailedPrecondition, NotFound
 from clonepool.store import volumes
 from clonepool.units import format_size
+
+# a look at every full clone of a storage: not more often
+_MEASURE_INTERVAL_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +41,39 @@ def is_full(context: Context, *, storage: str, mode: CloneMode) -> bool:
     return mode is CloneMode.FULL or not thin
 
 
-def room_for(context: Context, *, storage: str, mode: CloneMode, clone_bytes: int) -> Room:
-    """How many clones of ``clone_bytes`` fit now."""
+def room_for(
+    context: Context, *, storage: str, mode: CloneMode, clone_bytes: int, wanted: int
+) -> Room:
+    """How many clones of ``clone_bytes`` fit now; exact only as far as ``wanted``.
+
+    What servers wrote into full clones is promised and used at once until it is measured, so
+    that is done before anything is refused.
+    """
+    room = _room(context, storage=storage, mode=mode, clone_bytes=clone_bytes)
+    if room.clones < wanted and _measure(context, storage=storage):
+        return _room(context, storage=storage, mode=mode, clone_bytes=clone_bytes)
+    return room
+
+
+def _measure(context: Context, *, storage: str) -> bool:
+    """Note what the storage's full clones use by now; False when that was done a moment ago."""
+    before = context.measured_at.get(storage)
+    if before is not None and abs(context.now() - before) < _MEASURE_INTERVAL_S:
+        return False
+    context.measured_at[storage] = context.now()
+    backend = context.drivers.backend(storage)
+    with context.state.read() as session:
+        growing = volumes.list_growing(session, storage=storage)
+    used: dict[str, int] = {}
+    for volume_id, object_name in growing:
+        # one that goes meanwhile promises nothing any more
+        with contextlib.suppress(NotFound):
+            used[volume_id] = backend.stat(name=object_name).used_bytes
+    context.state.write(lambda transaction: volumes.note_used(transaction, used_bytes=used))
+    return True
+
+
+def _room(context: Context, *, storage: str, mode: CloneMode, clone_bytes: int) -> Room:
     space = context.drivers.backend(storage).space()
     reserve_bytes = context.drivers.reserve_bytes(storage)
     with context.state.read() as session:

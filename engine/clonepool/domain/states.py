@@ -29,15 +29,15 @@ V = VolumeState
 # DETACHING -> CLONING or DELETING; the store's trigger checks `slot`.
 VOLUME_MOVES: Final[Mapping[VolumeState, frozenset[VolumeState]]] = {
     V.PLANNED: frozenset({V.CLONING, V.DELETING}),
-    V.CLONING: frozenset({V.READY, V.DELETING, V.FAULTY}),
-    V.READY: frozenset({V.ATTACHING, V.DELETING, V.FAULTY}),
+    V.CLONING: frozenset({V.READY, V.DELETING}),
+    V.READY: frozenset({V.ATTACHING, V.DELETING}),
     V.ATTACHING: frozenset({V.ALLOCATED, V.DETACHING}),
     V.ALLOCATED: frozenset({V.DETACHING}),
     V.DETACHING: frozenset({V.RELEASED, V.CLONING, V.DELETING}),
     V.RELEASED: frozenset({V.SCRUBBING}),
     V.SCRUBBING: frozenset({V.CLONING, V.DELETING, V.FAULTY}),
-    V.DELETING: frozenset({V.FAULTY}),
-    V.FAULTY: frozenset({V.SCRUBBING, V.DELETING}),
+    V.DELETING: frozenset(),
+    V.FAULTY: frozenset({V.SCRUBBING}),
 }
 
 # What `max_replicas` counts: released volumes below the threshold must not starve a pool.

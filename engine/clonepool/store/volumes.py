@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from clonepool.domain import names
 from clonepool.domain.model import (
     ImagePortion,
     ImageVersion,
@@ -197,6 +198,26 @@ def list_on_fabric(
 def fabrics_in_use(session: Session) -> list[str]:
     """The fabrics that volumes are exported on."""
     return list(session.exec(select(tables.Volume.fabric).distinct()))
+
+
+def list_growing(session: Session, *, storage: str) -> list[tuple[str, str]]:
+    """Full clones that may still grow: (id, object's name)."""
+    query = select(tables.Volume.id, tables.Volume.generation).where(
+        tables.Volume.storage == storage,
+        tables.Volume.clone_kind == "full",
+        tables.Volume.used_bytes < tables.Volume.size_bytes,
+        col(tables.Volume.slot).is_(False),
+    )
+    return [
+        (volume_id, names.volume_object(volume_id=volume_id, generation=generation))
+        for volume_id, generation in session.exec(query)
+    ]
+
+
+def note_used(transaction: Transaction, *, used_bytes: Mapping[str, int]) -> None:
+    """Write down what volumes use of their storage, by id."""
+    for volume_id, used in used_bytes.items():
+        transaction.sql("UPDATE volume SET used_bytes = ? WHERE id = ?", (used, volume_id))
 
 
 def owed_bytes(session: Session, *, storage: str, auto_is_full: bool) -> int:

@@ -14,15 +14,14 @@ depends_on = None
 
 MOVES = """
     ('planned', 'cloning'), ('planned', 'deleting'),
-    ('cloning', 'ready'), ('cloning', 'deleting'), ('cloning', 'faulty'),
-    ('ready', 'attaching'), ('ready', 'deleting'), ('ready', 'faulty'),
+    ('cloning', 'ready'), ('cloning', 'deleting'),
+    ('ready', 'attaching'), ('ready', 'deleting'),
     ('attaching', 'allocated'), ('attaching', 'detaching'),
     ('allocated', 'detaching'),
     ('detaching', 'released'), ('detaching', 'cloning'), ('detaching', 'deleting'),
     ('released', 'scrubbing'),
     ('scrubbing', 'cloning'), ('scrubbing', 'deleting'), ('scrubbing', 'faulty'),
-    ('deleting', 'faulty'),
-    ('faulty', 'scrubbing'), ('faulty', 'deleting')
+    ('faulty', 'scrubbing')
 """
 
 TRIGGERS = {
