@@ -56,12 +56,11 @@ class Session:
             report=lambda message: self.display.progress(message, urn=urn),
             stopped=self.stop.is_set,
             # a wait that a Ctrl-C ends at once
-            sleep=lambda seconds: void(self.stop.wait(seconds)),
+            sleep=self._rest,
         )
         return kind.lifecycle(
             client=self.client, waiting=waiting, timeout_s=timeout_s or self._settings.timeout_s
         )
 
-
-def void(_value: object) -> None:
-    """Nothing, of anything."""
+    def _rest(self, seconds: float) -> None:
+        self.stop.wait(seconds)

@@ -170,3 +170,17 @@ def test_a_replacement_by_hand_takes_nothing_away(
     project.run("up", "--skip-preview", "--replace", urn)
     assert ["a1"] == engine.attachments.names()
     assert [first] != list(engine.attachments.items)
+
+
+def test_an_autonamed_replacement_by_hand_has_a_name_of_its_own(
+    make_yaml: MakeYaml, endpoint: str, engine: FaultyEngine
+) -> None:
+    project = make_yaml(ATTACHMENT.replace("name: a1, ", ""), endpoint=endpoint)
+    up(project)
+    (first,) = engine.attachments.names()
+    urn = "urn:pulumi:test::trial::clonepool:index:ServerStorageAttachment::a1"
+
+    project.run("up", "--skip-preview", "--replace", urn)
+
+    (second,) = engine.attachments.names()
+    assert first != second

@@ -196,25 +196,28 @@ def test_the_command_reads_a_file_or_standard_input(tmp_path: Path) -> None:
     assert "give an exported stack" in wrong.stderr
 
 
-@pytest.mark.pulumi
-@pytest.mark.pulumi_yaml
-@pytest.mark.slow
-def test_a_migrated_stack_has_nothing_to_change(
-    tmp_path: Path,
-    pulumi_bin: Path,
-    plugin_bin: Path,
-    yaml_bin: Path,
-    endpoint: str,
-    engine: FaultyEngine,
-) -> None:
-    """The next preview of the same infrastructure is empty, and so is a refresh."""
-    where = {
+@pytest.fixture
+def projects(
+    tmp_path: Path, pulumi_bin: Path, plugin_bin: Path, yaml_bin: Path, endpoint: str
+) -> tuple[PulumiProject, YamlProject]:
+    """One stack, spoken of in Python's dynamic classes and in YAML."""
+    where: dict[str, Any] = {
         "folder": tmp_path / "pulumi",
         "pulumi_bin": pulumi_bin,
         "plugin_folders": [plugin_bin, yaml_bin],
         "variables": {"CLONEPOOL_ENDPOINT": endpoint},
     }
-    dynamic, plugin = PulumiProject(**where), YamlProject(**where)
+    return PulumiProject(**where), YamlProject(**where)
+
+
+@pytest.mark.pulumi
+@pytest.mark.pulumi_yaml
+@pytest.mark.slow
+def test_a_migrated_stack_has_nothing_to_change(
+    tmp_path: Path, projects: tuple[PulumiProject, YamlProject], engine: FaultyEngine
+) -> None:
+    """The next preview of the same infrastructure is empty, and so is a refresh."""
+    dynamic, plugin = projects
     dynamic.create(DYNAMIC_PROGRAM)
     dynamic.run("up", "--skip-preview")
     made = [*engine.images.items, *engine.pools.items, *engine.attachments.items]
@@ -233,9 +236,7 @@ def test_a_migrated_stack_has_nothing_to_change(
     assert "6 unchanged" in plugin.run("up", "--skip-preview").text
     assert made == [*engine.images.items, *engine.pools.items, *engine.attachments.items]
     state = plugin.state()
-    assert "pulumi-python" not in state
-    assert SECRET not in state
-    assert "open sesame!" not in state
+    assert [] == [word for word in ("pulumi-python", SECRET, "open sesame!") if word in state]
 
     plugin.write(YAML_PROGRAM.replace("minReady: 3", "minReady: 4"))
     assert "~ 1 updated" in plugin.run("up", "--skip-preview").text

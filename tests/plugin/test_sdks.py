@@ -12,7 +12,7 @@ from tests.plugin import sdks
 from tests.support.plugin_project import NodeProject
 from tests.support.pulumi_project import PulumiProject
 from tests.support.site import Master, Site
-from tools import node_modules, pulumi_extras
+from tools import node_modules
 
 pytestmark = [pytest.mark.gensdk, pytest.mark.slow]
 
@@ -151,6 +151,7 @@ def test_the_typescript_example(
     tmp_path: Path,
     pulumi_bin: Path,
     plugin_bin: Path,
+    node_bin: Path,
     typescript: Path,
     site: Site,
     master: Master,
@@ -159,7 +160,7 @@ def test_the_typescript_example(
     project = NodeProject(
         folder=tmp_path / "pulumi",
         pulumi_bin=pulumi_bin,
-        plugin_folders=[plugin_bin, pulumi_extras.ensure(["nodejs"])],
+        plugin_folders=[plugin_bin, node_bin],
         variables={"CLONEPOOL_ENDPOINT": site.engine.endpoint},
         modules=typescript,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,16 @@ def pool_of(site: Site, name: str) -> Any:
     return site.call("GetPool", pb.GetRequest(name=name))
 
 
-def test_the_life_of_a_yaml_stack(make_yaml: MakeYaml, site: Site, program: str) -> None:
-    """Preview, up, up again, a change in place, drift, a replacement, destroy."""
+@pytest.fixture
+def project(make_yaml: MakeYaml, site: Site, program: str) -> Iterator[YamlProject]:
+    """A stack that is there; what a test leaves of it goes with it."""
+    made = make_yaml(program, endpoint=site.engine.endpoint)
+    up(made)
+    yield made
+    made.run("destroy", "--skip-preview")
+
+
+def test_a_preview_says_what_an_up_then_does(make_yaml: MakeYaml, site: Site, program: str) -> None:
     project = make_yaml(program, endpoint=site.engine.endpoint)
 
     preview = project.run("preview", "--diff").text
@@ -94,37 +102,62 @@ def test_the_life_of_a_yaml_stack(make_yaml: MakeYaml, site: Site, program: str)
     assert "local" == outputs["fabric"]
     assert {} == steps(project)
 
-    # another spelling of a size is no change; a new stock is one in place
+    project.run("destroy", "--skip-preview")
+    left = [pool.spec.name for pool in site.call("ListPools", pb.ListRequest()).pools]
+    assert outputs["pool"] not in left
+
+
+def test_a_change_is_made_in_place_and_another_spelling_is_none(
+    project: YamlProject, site: Site, program: str
+) -> None:
+    outputs = project.outputs()
     project.write(program.replace("16MiB", "16384KiB").replace("minReady: 2", "minReady: 3"))
+
     assert {"pool": "update"} == steps(project)
     assert "~ minReady: 2 => 3" in up(project, "--diff")
-    assert (outputs["poolId"], 3) == (
-        pool_of(site, outputs["pool"]).id,
-        pool_of(site, outputs["pool"]).spec.min_ready,
-    )
 
+    pool = pool_of(site, outputs["pool"])
+    assert (outputs["poolId"], 3) == (pool.id, pool.spec.min_ready)
+
+
+def test_a_refresh_sees_drift_and_the_next_up_mends_it(project: YamlProject, site: Site) -> None:
+    outputs = project.outputs()
     spec = pool_of(site, outputs["pool"]).spec
     spec.max_replicas = 50
     site.call("UpdatePool", pb.UpdatePoolRequest(id=outputs["poolId"], spec=spec))
+
     assert "~ maxReplicas: 100 => 50" in project.run("refresh", "--skip-preview", "--diff").text
     assert {"pool": "update"} == steps(project)
     up(project)
     assert 100 == pool_of(site, outputs["pool"]).spec.max_replicas
 
-    # whose image it is can't change in place: all that hangs on it goes before it, and in order
-    project.write(program.replace("acme", "other").replace("minReady: 2", "minReady: 3"))
+
+def test_a_replacement_takes_what_hangs_on_it_along(project: YamlProject, program: str) -> None:
+    """Whose image it is can't change in place; pool and attachment go before it, and in order."""
+    before = project.outputs()
+    project.write(program.replace("acme", "other"))
+
     planned = project.run("preview", "--diff").text
     assert 'name: "acme" => "other"' in planned
     assert "+-3 to replace" in planned
+
     up(project)
     after = project.outputs()
-    assert outputs["volume"] != after["volume"]
-    assert outputs["poolId"] != after["poolId"]
+    assert before["volume"] != after["volume"]
+    assert before["poolId"] != after["poolId"]
     assert {} == steps(project)
 
-    project.run("destroy", "--skip-preview")
-    left = [pool.spec.name for pool in site.call("ListPools", pb.ListRequest()).pools]
-    assert after["pool"] not in left
+
+def test_what_is_there_is_imported(project: YamlProject, site: Site, program: str) -> None:
+    """By the command line, with all that a program would have said; the next preview is empty."""
+    server = pb.ServerSpec(name="web9", labels={"os_family": "debian"})
+    made = site.call("CreateServer", pb.CreateServerRequest(spec=server, request_token="mine"))
+    words = ("clonepool:index:Server", "web9", made.id, "--generate-code=false", "--protect=false")
+
+    assert "= 1 imported" in project.run("import", *words).text
+    added = "  web9:\n    type: clonepool:Server\n    properties: {labels: {os_family: debian}}\n"
+    project.write(program.replace("variables:", f"{added}variables:"))
+    assert {} == steps(project)
 
 
 def test_the_yaml_example(make_yaml: MakeYaml, site: Site, master: Master) -> None:

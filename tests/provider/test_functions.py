@@ -8,8 +8,8 @@ import pulumi
 import pytest
 
 from clonepool_resources.server_lifecycle import AttachmentLifecycle
-from clonepool_resources.storage_lifecycle import PoolLifecycle
-from pulumi_clonepool import get_attachment, get_pool
+from clonepool_resources.storage_lifecycle import ImageLifecycle, PoolLifecycle
+from pulumi_clonepool import get_attachment, get_image, get_pool
 from pulumi_clonepool.errors import LookupFailed
 from tests.provider.bench import ATTACHMENT, Bench, checked
 from tests.provider.faulty_engine import SECRET
@@ -57,6 +57,22 @@ def test_an_attachment_tells_all_but_its_secret(bench: Bench) -> None:
     assert {"name": "acme", "kind": "customer"} == found.system_user
     assert found.connection == state.outputs["connection"]
     assert SECRET not in repr(found)
+
+
+def test_a_master_image_tells_its_versions(bench: Bench) -> None:
+    inputs = checked(ImageLifecycle, {"name": "web", "writable": {"source": "/images/web.raw"}})
+    state = bench.make(ImageLifecycle).create(inputs, token="t")
+
+    found = get_image("web")
+
+    assert (state.id, 1, "ready", "", None) == (
+        found.id,
+        found.version,
+        found.latest_state,
+        found.latest_error,
+        found.system_user,
+    )
+    assert found.digests == state.outputs["digests"]
 
 
 def test_what_is_not_there_is_said_in_one_line() -> None:
