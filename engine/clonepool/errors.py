@@ -45,6 +45,16 @@ class ClonepoolError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def one_line(self) -> str:
+        """The message on one line, with the fields that it does not name already."""
+        said = " ".join(str(self).split())
+        more = [
+            f"{violation.field}: {violation.description}"
+            for violation in self.violations
+            if violation.description not in said
+        ]
+        return "; ".join([said, *more])
+
 
 class InvalidArgument(ClonepoolError):
     """The request can never succeed as written; ``violations`` name the fields."""

@@ -8,8 +8,6 @@ from typing import Any
 
 import pulumi
 
-from clonepool.errors import ClonepoolError
-
 
 class ProviderError(Exception):
     """What went wrong and the way out, in one line."""
@@ -17,17 +15,6 @@ class ProviderError(Exception):
 
 class LookupFailed(pulumi.RunError):
     """A function of this package could not be answered; ends the program with one line."""
-
-
-def one_line(error: ClonepoolError) -> str:
-    """An error's message on one line, with the fields it names where the message does not."""
-    said = " ".join(str(error).split())
-    more = [
-        f"{violation.field}: {violation.description}"
-        for violation in error.violations
-        if violation.description not in said
-    ]
-    return "; ".join([said, *more])
 
 
 class _Traceback:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 
 from clonepool.errors import ClonepoolError
-from pulumi_clonepool.errors import LookupFailed, one_line
+from pulumi_clonepool.errors import LookupFailed
 from pulumi_clonepool.resource import ClonepoolResource
 from pulumi_clonepool.settings import Settings, engine_client
 
@@ -138,4 +138,4 @@ def _ask(method: str, request: Message, *, what: str) -> Any:
     try:
         return engine_client(settings).call(method, request)
     except ClonepoolError as error:
-        raise LookupFailed(f"can't look up {what}: {one_line(error)}") from None
+        raise LookupFailed(f"can't look up {what}: {error.one_line()}") from None

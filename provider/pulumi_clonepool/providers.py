@@ -31,7 +31,7 @@ from clonepool_resources.server_lifecycle import AttachmentLifecycle, ServerLife
 from clonepool_resources.storage_lifecycle import ImageLifecycle, PoolLifecycle
 from clonepool_resources.types import Resource
 from clonepool_resources.waiting import Waiting
-from pulumi_clonepool.errors import ProviderError, one_line, show_errors_in_one_line
+from pulumi_clonepool.errors import ProviderError, show_errors_in_one_line
 from pulumi_clonepool.progress import report
 from pulumi_clonepool.settings import Settings, engine_client
 
@@ -50,7 +50,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except ClonepoolError as error:
-        raise ProviderError(one_line(error)) from None
+        raise ProviderError(error.one_line()) from None
 
 
 def is_unknown(value: object) -> bool:

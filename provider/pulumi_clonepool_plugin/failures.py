@@ -47,13 +47,7 @@ class KeysMissing(FailedPrecondition):
 
 def one_line(error: ClonepoolError) -> str:
     """An error's message on one line, in Pulumi's spelling, with the fields that it names."""
-    said = " ".join(str(error).split())
-    more = [
-        f"{violation.field}: {violation.description}"
-        for violation in error.violations
-        if violation.description not in said
-    ]
-    return text_to_pulumi("; ".join([said, *more]))
+    return text_to_pulumi(error.one_line())
 
 
 def answered(

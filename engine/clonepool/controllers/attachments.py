@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
@@ -57,7 +58,7 @@ class Attachments:
         request = allocation.ClaimRequest(
             spec=spec,
             token=token,
-            digest=self._digest(spec),
+            digest=self._digest(spec, document),
             document=canonical(document),
             attachment_id=attachment_id,
             chap_secret=self._sealed_secret(spec, attachment_id),
@@ -122,9 +123,9 @@ class Attachments:
             fabric.export(spec)
             return fabric.grant(spec, access)
 
-    def _digest(self, spec: AttachmentSpec) -> str:
+    def _digest(self, spec: AttachmentSpec, document: Mapping[str, Any]) -> str:
         fingerprint = self._context.state.secrets.fingerprint(spec.chap.secret)
-        return digest([attachment_document(spec), fingerprint])
+        return digest([document, fingerprint])
 
     def _sealed_secret(self, spec: AttachmentSpec, attachment_id: str) -> str:
         if spec.chap.mode is ChapMode.NONE:
@@ -192,12 +193,14 @@ class Attachments:
             if changes_chap:
                 self._refuse_busy(held, force=spec.force_detach)
             sealed = self._sealed_secret(spec, attachment_id) if changes_chap else held.chap_secret
+            document = attachment_document(spec)
             self._context.state.write(
                 lambda transaction: attachment_changes.change(
                     transaction,
                     held=held,
                     spec=spec,
-                    digest=self._digest(spec),
+                    document=canonical(document),
+                    digest=self._digest(spec, document),
                     chap_mode=mode,
                     chap_secret=sealed,
                     now=self._context.now(),

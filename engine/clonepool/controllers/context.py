@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from clonepool.config import Settings
 from clonepool.controllers.drivers import Drivers
+from clonepool.domain.states import Severity
+from clonepool.store import events
 from clonepool.store.state import State
 
 
@@ -47,6 +50,21 @@ class Context:
     # when a storage's full clones were last measured, by its name
     measured_at: dict[str, float] = field(default_factory=dict)
     locks: AttachmentLocks = field(default_factory=AttachmentLocks)
+
+    def tell(
+        self, *, subject: str, reason: str, message: str, severity: Severity = Severity.INFO
+    ) -> Future[None]:
+        """Append an event of its own; the future is for who must know that it is durable."""
+        return self.state.submit(
+            lambda transaction: events.add(
+                transaction,
+                now=self.now(),
+                subject=subject,
+                reason=reason,
+                message=message,
+                severity=severity,
+            )
+        )
 
     def now(self) -> float:
         """The clock that everything is stamped by."""

@@ -13,7 +13,7 @@ from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
 from clonepool.domain.states import AttachmentState, ChapMode, PortionRole, Severity, VolumeState
 from clonepool.errors import ClonepoolError, Unavailable
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec, Fabric, Lun
-from clonepool.store import attachments, events, volumes
+from clonepool.store import attachments, volumes
 from clonepool.store.attachments import Held
 
 log = logging.getLogger(__name__)
@@ -229,15 +229,8 @@ class Exports:
     def _event(
         self, name: str, reason: str, message: str, severity: Severity, *, kind: str = "fabric"
     ) -> None:
-        self._context.state.submit(
-            lambda transaction: events.add(
-                transaction,
-                now=self._context.now(),
-                subject=f"{kind}/{name}",
-                reason=reason,
-                message=message,
-                severity=severity,
-            )
+        self._context.tell(
+            subject=f"{kind}/{name}", reason=reason, message=message, severity=severity
         )
 
 

@@ -12,7 +12,7 @@ from clonepool.domain.model import ImageVersion, ReplicaPool
 from clonepool.domain.policy import NOTHING, FillPlan, Stock, plan_fill
 from clonepool.domain.states import Severity, VolumeState
 from clonepool.errors import ClonepoolError
-from clonepool.store import events, pools, volumes
+from clonepool.store import pools, volumes
 from clonepool.store.writer import Transaction
 
 log = logging.getLogger(__name__)
@@ -95,19 +95,12 @@ class Filling:
             else "free space or lower min_ready"
         )
         text = f"pool {pool.spec.name} can't be filled: {figures}; {way_out}"
-        self._event(pool, "NO_SPACE", text)
-
-    def _event(self, pool: ReplicaPool, reason: str, text: str) -> None:
-        self._context.state.write(
-            lambda transaction: events.add(
-                transaction,
-                now=self._context.now(),
-                subject=f"pool/{pool.spec.name}",
-                reason=reason,
-                message=text,
-                severity=Severity.WARNING,
-            )
-        )
+        self._context.tell(
+            subject=f"pool/{pool.spec.name}",
+            reason="NO_SPACE",
+            message=text,
+            severity=Severity.WARNING,
+        ).result()
 
     def _carry_out(self, pool: ReplicaPool, wanted: ImageVersion, plan: FillPlan) -> None:
         def change(transaction: Transaction) -> None:

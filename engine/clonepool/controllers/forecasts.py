@@ -19,7 +19,7 @@ from clonepool.domain.forecast import (
 )
 from clonepool.domain.forecast_run import forecast
 from clonepool.domain.model import Ref
-from clonepool.domain.states import CloneMode
+from clonepool.domain.policy import clones_are_full
 from clonepool.errors import ClonepoolError
 from clonepool.store import attachments, snapshot, volumes
 from clonepool.store.attachments import Held
@@ -119,4 +119,4 @@ def _with_clone_kind(pool: PoolView, seen: Snapshot) -> PoolView:
     if image is None or image.storage not in seen.storages:
         return pool
     thin = seen.storages[image.storage].thin_clones
-    return replace(pool, full_clones=pool.spec.clone_mode is CloneMode.FULL or not thin)
+    return replace(pool, full_clones=clones_are_full(pool.spec.clone_mode, thin_clones=thin))

@@ -73,15 +73,7 @@ class ImportImage:
         )
 
     def _tell(self, image: str, text: str) -> None:
-        self._context.state.write(
-            lambda transaction: events.add(
-                transaction,
-                now=self._context.now(),
-                subject=f"image/{image}",
-                reason="IMAGE_ADJUSTED",
-                message=text,
-            )
-        )
+        self._context.tell(subject=f"image/{image}", reason="IMAGE_ADJUSTED", message=text).result()
 
     def failed(
         self, transaction: Transaction, operation: Operation, error: ClonepoolError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clonepool.controllers.context import Context
 from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool, ScrubRecord, ScrubRun
-from clonepool.domain.policy import recycle_quota, scrub_due
+from clonepool.domain.policy import Stock, recycle_quota, scrub_due
 from clonepool.domain.states import Severity, VolumeState
 from clonepool.store import events, pools, scrubs
 from clonepool.store.writer import Transaction
@@ -79,9 +79,8 @@ class Scrub:
         live = pools.is_live(transaction.session, pool_id=pool.id)
         if not live or pools.wanted_version(transaction.session, pool_id=pool.id) is None:
             return 0
-        stock = pools.stock(transaction.session, pool_id=pool.id)
         at_most = counts.of(VolumeState.RELEASED, VolumeState.FAULTY)
-        return recycle_quota(pool.spec, stock, released=at_most)
+        return recycle_quota(pool.spec, Stock.of(counts), released=at_most)
 
     def _tell(
         self,

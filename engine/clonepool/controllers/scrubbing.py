@@ -94,13 +94,8 @@ class ScrubVolume:
             scrub_run_id=None,
             error="",
         )
-        operations.add(
-            transaction,
-            kind="clone_volume",
-            subject=f"volume/{volume.id}",
-            key=volume.id,
-            node=volume.node,
-            now=now,
+        operations.add_for_volume(
+            transaction, kind="clone_volume", volume_id=volume.id, node=volume.node, now=now
         )
 
     def _count(

@@ -6,7 +6,8 @@ import contextlib
 from dataclasses import dataclass
 
 from clonepool.controllers.context import Context
-from clonepool.domain.policy import clones_that_fit
+from clonepool.domain import names
+from clonepool.domain.policy import clones_are_full, clones_that_fit
 from clonepool.domain.states import CloneMode
 from clonepool.errors import FailedPrecondition, NotFound
 from clonepool.store import volumes
@@ -35,12 +36,6 @@ def check_clone_mode(context: Context, *, storage: str, mode: CloneMode) -> None
         raise FailedPrecondition(text, reason="NO_THIN_CLONES")
 
 
-def is_full(context: Context, *, storage: str, mode: CloneMode) -> bool:
-    """Whether clones of this mode are full copies on this storage."""
-    thin = context.drivers.backend(storage).capabilities().thin_clones
-    return mode is CloneMode.FULL or not thin
-
-
 def room_for(
     context: Context, *, storage: str, mode: CloneMode, clone_bytes: int, wanted: int
 ) -> Room:
@@ -64,25 +59,23 @@ def _measure(context: Context, *, storage: str) -> bool:
     backend = context.drivers.backend(storage)
     with context.state.read() as session:
         growing = volumes.list_growing(session, storage=storage)
-    used: dict[str, int] = {}
-    for volume_id, object_name in growing:
+    used: dict[tuple[str, int], int] = {}
+    for volume_id, generation in growing:
+        object_name = names.volume_object(volume_id=volume_id, generation=generation)
         # one that goes meanwhile promises nothing any more
         with contextlib.suppress(NotFound):
-            used[volume_id] = backend.stat(name=object_name).used_bytes
+            used[volume_id, generation] = backend.stat(name=object_name).used_bytes
     context.state.write(lambda transaction: volumes.note_used(transaction, used_bytes=used))
     return True
 
 
 def _room(context: Context, *, storage: str, mode: CloneMode, clone_bytes: int) -> Room:
-    space = context.drivers.backend(storage).space()
+    backend = context.drivers.backend(storage)
+    space, thin_clones = backend.space(), backend.capabilities().thin_clones
     reserve_bytes = context.drivers.reserve_bytes(storage)
     with context.state.read() as session:
-        owed_bytes = volumes.owed_bytes(
-            session,
-            storage=storage,
-            auto_is_full=is_full(context, storage=storage, mode=CloneMode.AUTO),
-        )
-    full = is_full(context, storage=storage, mode=mode)
+        owed_bytes = volumes.owed_bytes(session, storage=storage, auto_is_full=not thin_clones)
+    full = clones_are_full(mode, thin_clones=thin_clones)
     clones = clones_that_fit(
         clone_bytes=clone_bytes if full else 0,
         free_bytes=space.free_bytes,

@@ -18,6 +18,7 @@ from clonepool.domain.forecast import (
 from clonepool.domain.forecast_servers import Refusal, ServerStock
 from clonepool.domain.forecast_stock import PoolStock, Wanted
 from clonepool.domain.model import ImageSpec, PoolSpec, SystemUser
+from clonepool.domain.policy import clones_are_full
 from clonepool.domain.states import ChapMode, CloneMode
 from clonepool.units import format_size
 
@@ -111,7 +112,7 @@ class Site:
 
     def _is_full(self, spec: PoolSpec, image: ImageView) -> bool:
         thin = self._snapshot.storages[image.storage].thin_clones
-        return spec.clone_mode is CloneMode.FULL or not thin
+        return clones_are_full(spec.clone_mode, thin_clones=thin)
 
     def _check_pool(
         self, spec: PoolSpec, image: ImageView, *, already_there: int

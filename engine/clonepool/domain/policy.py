@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clonepool.domain.model import PoolCounts, PoolSpec, ScrubPolicy
-from clonepool.domain.states import CAPACITY_STATES, AfterScrub, VolumeState
+from clonepool.domain.states import CAPACITY_STATES, AfterScrub, CloneMode, VolumeState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,11 @@ def backoff_s(*, attempt: int) -> float:
 MAX_POOL_FAILURES = 5
 # a scrub that failed so often makes the volume faulty: visible, and never handed out
 MAX_SCRUB_ATTEMPTS = 5
+
+
+def clones_are_full(mode: CloneMode, *, thin_clones: bool) -> bool:
+    """Whether clones of this mode are full copies, on a storage that makes thin ones or not."""
+    return mode is CloneMode.FULL or not thin_clones
 
 
 def clones_that_fit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from clonepool.domain.content import attachment_document, canonical
 from clonepool.domain.model import AttachmentSpec
 from clonepool.domain.states import ChapMode
 from clonepool.errors import FailedPrecondition, InvalidArgument
@@ -29,6 +28,7 @@ def change(
     *,
     held: Held,
     spec: AttachmentSpec,
+    document: str,
     digest: str,
     chap_mode: ChapMode,
     chap_secret: str,
@@ -39,12 +39,11 @@ def change(
     if spec.inline_server is not None:
         servers.update(transaction, server_id=attachment.server_id, spec=spec.inline_server)
     username = allocation.chap_username(spec, attachment.volume_id, attachment.volume_generation)
-    document = attachment_document(spec)
     cursor = transaction.sql(
         "UPDATE attachment SET spec = ?, chap_mode = ?, chap_username = ?, chap_secret = ?, "
         "force_detach = ?, token_digest = ?, changed_at = ? WHERE id = ? AND state != 'detaching'",
         (
-            canonical(document),
+            document,
             chap_mode.value,
             username if attachment.volume_id else spec.chap.username,
             chap_secret if chap_mode is not ChapMode.NONE else "",

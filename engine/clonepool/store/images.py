@@ -81,9 +81,15 @@ def _add_version(
         created_at=now,
     )
     transaction.session.add(row)
+    _ask_to_import(transaction, image=image, version_id=row.id, node=node, now=now)
+
+
+def _ask_to_import(
+    transaction: Transaction, *, image: tables.Image, version_id: str, node: str, now: float
+) -> None:
     subject = f"image/{image.name}"
     operations.add(
-        transaction, kind="import_image", subject=subject, key=row.id, node=node, now=now
+        transaction, kind="import_image", subject=subject, key=version_id, node=node, now=now
     )
 
 
@@ -94,8 +100,7 @@ def _retry_failed(transaction: Transaction, *, image: tables.Image, node: str, n
     latest.state = VersionState.IMPORTING.value
     latest.error = ""
     transaction.session.add(latest)
-    subject, key = f"image/{image.name}", latest.id
-    operations.add(transaction, kind="import_image", subject=subject, key=key, node=node, now=now)
+    _ask_to_import(transaction, image=image, version_id=latest.id, node=node, now=now)
 
 
 def change(

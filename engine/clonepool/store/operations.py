@@ -54,6 +54,14 @@ def add(
     transaction.sql(_ADD, values)
 
 
+def add_for_volume(
+    transaction: Transaction, *, kind: str, volume_id: str, node: str, now: float
+) -> None:
+    """Ask for work on one volume."""
+    subject = f"volume/{volume_id}"
+    add(transaction, kind=kind, subject=subject, key=volume_id, node=node, now=now)
+
+
 def claim_due(
     transaction: Transaction, *, node: str, owner: str, now: float, limit: int
 ) -> list[Operation]:

@@ -8,7 +8,6 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from clonepool.domain.model import ImageVersion, PageRequest, PoolCounts, PoolSpec, Ref, ReplicaPool
-from clonepool.domain.policy import Stock
 from clonepool.domain.states import VolumeState
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
 from clonepool.store import attachments, images, rows, tables
@@ -190,11 +189,6 @@ def counts(session: Session, *, pool_id: str) -> PoolCounts:
         recycling=recycling,
         waiting=connection.exec_driver_sql(_WAITING, (pool_id,)).scalar_one(),
     )
-
-
-def stock(session: Session, *, pool_id: str) -> Stock:
-    """A pool's counts as filling and scrubbing look at them."""
-    return Stock.of(counts(session, pool_id=pool_id))
 
 
 def list_page(session: Session, *, page: PageRequest) -> tuple[list[ReplicaPool], str]:

@@ -50,13 +50,8 @@ def finish(transaction: Transaction, *, held: Held, node: str, now: float) -> No
     values = {"id": held.attachment.id, "now": now}
     if transaction.sql(_RELEASED, values).rowcount == 0:
         for (volume_id,) in transaction.sql(_SLOT_AGAIN, values).fetchall():
-            operations.add(
-                transaction,
-                kind="clone_volume",
-                subject=f"volume/{volume_id}",
-                key=volume_id,
-                node=node,
-                now=now,
+            operations.add_for_volume(
+                transaction, kind="clone_volume", volume_id=volume_id, node=node, now=now
             )
     _forget(transaction, held=held)
 

@@ -82,21 +82,15 @@ def start(
         )
     )
     for volume_id in volume_ids:
-        ask(transaction, volume_id=volume_id, node=node, now=now)
+        operations.add_for_volume(
+            transaction, kind="scrub_volume", volume_id=volume_id, node=node, now=now
+        )
     return run_id
 
 
 def has_faulty(session: Session, *, pool_id: str, before: float) -> bool:
     """Whether a volume of the pool could not be scrubbed and is faulty since ``before``."""
     return session.connection().exec_driver_sql(_FAULTY, (pool_id, before)).first() is not None
-
-
-def ask(transaction: Transaction, *, volume_id: str, node: str, now: float) -> None:
-    """Ask for the scrub of one volume."""
-    subject = f"volume/{volume_id}"
-    operations.add(
-        transaction, kind="scrub_volume", subject=subject, key=volume_id, node=node, now=now
-    )
 
 
 def record(

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from clonepool.domain import names
 from clonepool.domain.model import (
     ImagePortion,
     ImageVersion,
@@ -59,17 +58,11 @@ def plan(
         volume_id = str(uuid.uuid4())
         key = (volume_id, pool.id, version.id, node, version.storage, pool.spec.fabric)
         transaction.sql(_PLAN, (*key, slot, size_bytes, now, now))
-        _add_operation(transaction, "clone_volume", volume_id, node=node, now=now)
+        operations.add_for_volume(
+            transaction, kind="clone_volume", volume_id=volume_id, node=node, now=now
+        )
         planned.append(volume_id)
     return planned
-
-
-def _add_operation(
-    transaction: Transaction, kind: str, volume_id: str, *, node: str, now: float
-) -> None:
-    operations.add(
-        transaction, kind=kind, subject=f"volume/{volume_id}", key=volume_id, node=node, now=now
-    )
 
 
 def retire(
@@ -98,7 +91,9 @@ def retire(
     }
     retired = [row[0] for row in transaction.sql(_RETIRE, parameters)]
     for volume_id in retired:
-        _add_operation(transaction, "delete_volume", volume_id, node=node, now=now)
+        operations.add_for_volume(
+            transaction, kind="delete_volume", volume_id=volume_id, node=node, now=now
+        )
     return retired
 
 
@@ -133,7 +128,9 @@ def move(
 def delete_later(transaction: Transaction, *, volume: Volume, now: float) -> None:
     """Move to deleting and ask for the deletion."""
     move(transaction, volume=volume, to=VolumeState.DELETING, now=now, scrub_run_id=None)
-    _add_operation(transaction, "delete_volume", volume.id, node=volume.node, now=now)
+    operations.add_for_volume(
+        transaction, kind="delete_volume", volume_id=volume.id, node=volume.node, now=now
+    )
 
 
 def forget(transaction: Transaction, *, volume_id: str) -> None:
@@ -200,24 +197,24 @@ def fabrics_in_use(session: Session) -> list[str]:
     return list(session.exec(select(tables.Volume.fabric).distinct()))
 
 
-def list_growing(session: Session, *, storage: str) -> list[tuple[str, str]]:
-    """Full clones that may still grow: (id, object's name)."""
+def list_growing(session: Session, *, storage: str) -> list[tuple[str, int]]:
+    """Full clones that may still grow: (id, generation)."""
     query = select(tables.Volume.id, tables.Volume.generation).where(
         tables.Volume.storage == storage,
         tables.Volume.clone_kind == "full",
         tables.Volume.used_bytes < tables.Volume.size_bytes,
         col(tables.Volume.slot).is_(False),
     )
-    return [
-        (volume_id, names.volume_object(volume_id=volume_id, generation=generation))
-        for volume_id, generation in session.exec(query)
-    ]
+    return list(session.exec(query))
 
 
-def note_used(transaction: Transaction, *, used_bytes: Mapping[str, int]) -> None:
-    """Write down what volumes use of their storage, by id."""
-    for volume_id, used in used_bytes.items():
-        transaction.sql("UPDATE volume SET used_bytes = ? WHERE id = ?", (used, volume_id))
+def note_used(transaction: Transaction, *, used_bytes: Mapping[tuple[str, int], int]) -> None:
+    """Write down what volumes use of their storage, by id and generation."""
+    for (volume_id, generation), used in used_bytes.items():
+        transaction.sql(
+            "UPDATE volume SET used_bytes = ? WHERE id = ? AND generation = ?",
+            (used, volume_id, generation),
+        )
 
 
 def owed_bytes(session: Session, *, storage: str, auto_is_full: bool) -> int:
