@@ -198,7 +198,15 @@ class Site:
     def files_with(self, marker: bytes) -> Sequence[Path]:
         """The files of the storage that hold ``marker``, unfinished ones included."""
         paths = (path for path in self.engine.storage.rglob("*") if path.is_file())
-        return [path for path in paths if marker in path.read_bytes()]
+        return [path for path in paths if _holds(path, marker)]
+
+
+def _holds(path: Path, marker: bytes) -> bool:
+    try:
+        return marker in path.read_bytes()
+    except FileNotFoundError:
+        # the engine deletes behind: what went since it was listed holds nothing
+        return False
 
 
 def initiator_of(server: str) -> str:
