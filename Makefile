@@ -1,6 +1,6 @@
 # Every target sets up what it needs; the second run of it takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help setup packages pulumi demo test check bench lock clean
+.PHONY: help setup packages pulumi demo test check bench soak lock clean
 SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
@@ -48,6 +48,9 @@ check: setup ## format, lint, types, layers, generated files, sizes, scripts
 bench: setup packages pulumi ## the figures, each beside its floor
 	@pulumi=$$($(PYTHON) tools/pulumi_cli.py --find) || true; \
 	PATH="$(CURDIR)/.venv/bin$${pulumi:+:$$pulumi}:$$PATH" $(PYTHON) benchmarks/run.py
+
+soak: setup packages ## 10,000 servers come and go; CYCLES=100000 for more
+	@CLONEPOOL_SOAK_CYCLES=$(or $(CYCLES),10000) $(PYTHON) -m pytest tests/soak $(ARGS)
 
 lock: ## make requirements.lock anew from pyproject.toml (needs uv); UPGRADE=1 takes newer versions
 	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url \
