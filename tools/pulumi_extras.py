@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Build what tests of the Pulumi plugin need beside the command line: hosts, and the SDK maker.
+"""Build what tests need beside Pulumi's command line: its hosts, the SDK maker, OpenTofu.
 
-``python -m tools.pulumi_extras yaml nodejs gensdk`` prints the folder of what was built, from the
-pinned modules, into the cache of tools/pulumi_cli.py; a second run takes no time. Exit code 3
-where there is no `go`.
+``python -m tools.pulumi_extras yaml nodejs gensdk tofu`` prints the folder of what was built,
+from the pinned modules, into the cache of tools/pulumi_cli.py; a second run takes no time. Exit
+code 3 where there is no `go`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ EXTRAS = {
         name="pulumi-language-nodejs",
         module="language-nodejs",
         package="github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs",
+    ),
+    "tofu": GoCommand(
+        name="tofu",
+        module="opentofu",
+        package="github.com/opentofu/opentofu/cmd/tofu",
     ),
     # `module` is below tools/gomodules
     "gensdk": LocalCommand(name="gensdk", module="../gensdk", package="."),

@@ -69,13 +69,24 @@ def probe_pulumi() -> Lack | None:
 def probe_terraform() -> Lack | None:
     if find_terraform() is not None:
         return None
-    # neither is in Debian, and the tests fetch nothing
-    return Lack(reason="neither terraform nor tofu is on PATH")
+    return _needs_go("neither terraform nor tofu is on PATH, and no Go to build OpenTofu with")
 
 
 def find_terraform() -> str | None:
-    """The path of Terraform, else of OpenTofu."""
-    return shutil.which("terraform") or shutil.which("tofu")
+    """The path of Terraform, else of OpenTofu: the one on PATH, else the one that was built."""
+    return shutil.which("terraform") or find_tofu()
+
+
+def find_tofu() -> str | None:
+    """The path of OpenTofu, on PATH or built before."""
+    built = str(pulumi_extras.folder() / "tofu") if pulumi_extras.is_built("tofu") else None
+    return shutil.which("tofu") or built
+
+
+def probe_tofu() -> Lack | None:
+    if find_tofu() is not None:
+        return None
+    return _needs_go("tofu is not on PATH, and no Go to build it with")
 
 
 def probe_pulumi_yaml() -> Lack | None:
@@ -118,6 +129,7 @@ PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "go": probe_go,
     "npm": probe_npm,
     "terraform": probe_terraform,
+    "tofu": probe_tofu,
 }
 
 

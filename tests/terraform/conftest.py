@@ -11,9 +11,10 @@ import pytest
 
 from clonepool.testing.images import make_ext4_image
 from tests.support.engine_process import OpenSite, open_site, running_site
-from tests.support.features import find_terraform
+from tests.support.features import find_terraform, find_tofu
 from tests.support.site import IMAGE_BYTES, Site
 from tests.terraform.project import TerraformProject
+from tools import pulumi_extras
 
 __all__ = ["OpenSite", "open_site"]
 
@@ -36,6 +37,19 @@ def source(engine_site: Site) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tofu() -> str:
+    """OpenTofu's program; for tests marked ``tofu``."""
+    return find_tofu() or str(pulumi_extras.ensure(["tofu"]) / "tofu")
+
+
+@pytest.fixture(scope="session")
+def terraform(request: pytest.FixtureRequest) -> str:
+    """Terraform's program, else OpenTofu's; for tests marked ``terraform``."""
+    found = find_terraform()
+    return found if found is not None else str(request.getfixturevalue("tofu"))
+
+
+@pytest.fixture(scope="session")
 def terraform_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which the provider was installed as users do it."""
     home = tmp_path_factory.mktemp("home")
@@ -51,12 +65,12 @@ def terraform_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_project(tmp_path: Path, terraform_home: Path, engine_site: Site) -> MakeProject:
+def make_project(
+    tmp_path: Path, terraform: str, terraform_home: Path, engine_site: Site
+) -> MakeProject:
     """Lay out a project; ``endpoint`` is the shared engine's unless another one is said."""
 
     def make(name: str = "project", *, endpoint: str = "", **variables: str) -> TerraformProject:
-        terraform = find_terraform()
-        assert terraform is not None, "this test needs the marker terraform"
         return TerraformProject(
             folder=tmp_path / name,
             home=terraform_home,

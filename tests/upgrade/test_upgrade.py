@@ -13,14 +13,13 @@ import pytest
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.testing.engine_process import EngineProcess
 from tests.plugin.conftest import plugin_bin, yaml_bin
-from tests.support.features import find_terraform
 from tests.support.invariants import check_invariants
 from tests.support.site import BLOCK_BYTES, RW_LUN, Site, log_in
-from tests.terraform.conftest import terraform_home
+from tests.terraform.conftest import terraform, terraform_home, tofu
 from tests.upgrade.recording import Recording, describe, marker, recordings
 from tests.upgrade.stacks import Stacks, lay_out
 
-__all__ = ["plugin_bin", "terraform_home", "yaml_bin"]
+__all__ = ["plugin_bin", "terraform", "terraform_home", "tofu", "yaml_bin"]
 
 pytestmark = [pytest.mark.tgt, pytest.mark.slow]
 ATTACHMENTS = ("one", "tf", "yaml")
@@ -47,11 +46,15 @@ def upgraded(request: pytest.FixtureRequest) -> Iterator[Upgraded]:
 
 @pytest.fixture(scope="module")
 def stacks(
-    upgraded: Upgraded, pulumi_bin: Path, plugin_bin: Path, yaml_bin: Path, terraform_home: Path
+    upgraded: Upgraded,
+    pulumi_bin: Path,
+    plugin_bin: Path,
+    yaml_bin: Path,
+    terraform: str,
+    terraform_home: Path,
 ) -> Stacks:
     """The recorded stacks, as their owners have them when the engine is upgraded under them."""
-    terraform, recording = find_terraform(), upgraded.recording
-    assert terraform is not None, "this test needs the marker terraform"
+    recording = upgraded.recording
     laid_out = lay_out(
         upgraded.folder / "stacks",
         endpoint=upgraded.site.engine.endpoint,
