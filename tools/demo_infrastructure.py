@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "demo"
 _TIMEOUT_S = 120
 _ABORT_TIMEOUT_S = 10
+_ABORT_POLL_S = 0.05
 _ERROR_LINES = 3
 
 
@@ -162,7 +165,8 @@ class CommandLine(Infrastructure):
 def run(argv: Sequence[str], *, environment: Mapping[str, str], folder: Path | None = None) -> str:
     """Run a command to its end and return its stdout. Raises DemoFailed with its last words.
 
-    It has a process group of its own: on Ctrl-C it is asked to end, and given time to.
+    It has a session of its own: on Ctrl-C it is asked to end, and given time to, and so is whatever
+    it started.
     """
     process = subprocess.Popen(
         argv,
@@ -177,7 +181,7 @@ def run(argv: Sequence[str], *, environment: Mapping[str, str], folder: Path | N
     try:
         output, _ = process.communicate(timeout=_TIMEOUT_S)
     except BaseException:
-        _end_group(process)
+        _end_session(process)
         raise
     if process.returncode != 0:
         said = " / ".join(_telling(output)) or "it said nothing"
@@ -197,16 +201,36 @@ def _telling(output: str) -> Sequence[str]:
     return (errors or lines)[-_ERROR_LINES:]
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """Ask first: Pulumi ends its plugins when it is interrupted, and not when it is killed."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.poll() is None:
-            os.killpg(process.pid, number)
-        try:
-            process.communicate(timeout=_ABORT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            continue
-        return
+def _end_session(process: subprocess.Popen[str]) -> None:
+    """Ask first: Pulumi ends its plugins when it is interrupted, and not when it is killed.
+
+    They have process groups of their own, and may still write when Pulumi itself has ended.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _ABORT_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_ABORT_POLL_S)
+            if not (left := _members(session=process.pid)):
+                return
+            time.sleep(_ABORT_POLL_S)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, end)
+
+
+def _members(*, session: int) -> Sequence[int]:
+    """The living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # the name in parentheses may hold anything; then state, parent, group, session
+            state, _, _, its_session = path.read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found.append(int(path.parent.name))
+    return found
 
 
 def _pulumi_environment(folder: Path, *, pulumi: Path, endpoint: str) -> Mapping[str, str]:
