@@ -83,6 +83,14 @@ def find_tofu() -> str | None:
     return shutil.which("tofu") or built
 
 
+def probe_generated_config() -> Lack | None:
+    if shutil.which("terraform") is not None:
+        return None
+    # opentofu 1.11.0, internal/configs/configschema/filter.go: a nested attribute that is left out
+    # is looked into all the same
+    return Lack(reason="terraform is not on PATH, and OpenTofu crashes on it")
+
+
 def probe_tofu() -> Lack | None:
     if find_tofu() is not None:
         return None
@@ -130,6 +138,7 @@ PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "npm": probe_npm,
     "terraform": probe_terraform,
     "tofu": probe_tofu,
+    "generated_config": probe_generated_config,
 }
 
 

@@ -34,6 +34,7 @@ def found(engine_site: Site) -> Iterator[dict[str, str]]:
     engine_site.release(attachment)
 
 
+@pytest.mark.generated_config
 def test_a_block_imports_with_a_generated_configuration_and_nothing_to_change(
     project: TerraformProject, found: dict[str, str]
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_block_imports_with_a_generated_configuration_and_nothing_to_change(
     }
 
 
+@pytest.mark.generated_config
 def test_an_inline_server_s_attachment_imports_with_a_generated_configuration(
     project: TerraformProject, engine_site: Site, found: dict[str, str]
 ) -> None:
