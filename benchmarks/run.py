@@ -27,7 +27,10 @@ NAMES = (
     "attach_rpc",
     "flatness",
     "clone_rate",
+    "provider_start",
+    "terraform_apply",
     "pulumi_up",
+    "plugin_up",
     "start",
     "memory",
 )
