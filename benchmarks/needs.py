@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.figures import Skip
 from clonepool.testing.file_systems import missing_for_xfs
-from tools import pulumi_cli
+from tools import pulumi_cli, pulumi_extras
 
 # a normal user's PATH lacks the administrators' folders
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -30,4 +31,27 @@ def need_pulumi() -> Path:
     found = pulumi_cli.find()
     if found is None:
         raise Skip("no Pulumi command line (python tools/pulumi_cli.py gets one)")
+    return found
+
+
+def need_yaml() -> Path:
+    """The folder of Pulumi's YAML host; raises Skip where it isn't built."""
+    if not pulumi_extras.is_built("yaml"):
+        raise Skip("no pulumi-language-yaml (python -m tools.pulumi_extras yaml builds it)")
+    return pulumi_extras.folder()
+
+
+def need_terraform_extra() -> None:
+    """Raise Skip where the Terraform provider lacks what it imports."""
+    missing = [name for name in ("cryptography", "msgpack") if find_spec(name) is None]
+    if missing:
+        raise Skip(f'no {" and no ".join(missing)} (pip install "clonepool[terraform]")')
+
+
+def need_terraform() -> str:
+    """The path of Terraform, else of OpenTofu; raises Skip where there is neither."""
+    need_terraform_extra()
+    found = shutil.which("terraform") or shutil.which("tofu")
+    if found is None:
+        raise Skip("neither terraform nor tofu is on PATH")
     return found

@@ -29,9 +29,9 @@ def main() -> int:
     # a stray print must not spoil the handshake line
     announce, sys.stdout = sys.stdout, sys.stderr
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from clonepool.api.light_start import defer_async_grpc  # noqa: PLC0415 - before gRPC
+    from clonepool.api.light_start import import_grpc  # noqa: PLC0415 - before gRPC
 
-    defer_async_grpc()
+    import_grpc()
     from terraform_clonepool.plugin_log import log_to  # noqa: PLC0415 - only to serve
     from terraform_clonepool.server import serve  # noqa: PLC0415 - only to serve
 

@@ -34,8 +34,8 @@ def test_it_starts_without_the_rest_of_pulumi_s_sdk_and_without_the_engine() -> 
     """Every preview starts a plugin: ``import pulumi`` alone takes longer than all of it."""
     program = (
         "import json, sys\n"
-        "from clonepool.api.light_start import defer_async_grpc\n"
-        "defer_async_grpc()\n"
+        "from clonepool.api.light_start import import_grpc\n"
+        "import_grpc()\n"
         "import pulumi_clonepool_plugin.process\n"
         "print(json.dumps(sorted(sys.modules)))\n"
     )
@@ -45,7 +45,7 @@ def test_it_starts_without_the_rest_of_pulumi_s_sdk_and_without_the_engine() -> 
     loaded = set(json.loads(done.stdout))
 
     heavy = {"pulumi", "pulumi_clonepool", "clonepool.api.client", "clonepool.engine"}
-    heavy |= {"grpc.aio._channel", "cyclopts", "rich"}
+    heavy |= {"asyncio", "grpc.aio._channel", "cyclopts", "rich"}
     assert set() == heavy & loaded
 
 

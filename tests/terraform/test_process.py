@@ -217,6 +217,7 @@ def test_an_installation_without_the_extra_says_which_one_to_take() -> None:
                 "pulumi",
                 "pulumi_clonepool",
                 "cryptography",
+                "asyncio",
                 "grpc.aio",
                 "sqlmodel",
                 "sqlalchemy",
@@ -231,7 +232,7 @@ def test_an_installation_without_the_extra_says_which_one_to_take() -> None:
 )
 def test_it_loads_no_more_than_it_needs(used: str, unwanted: list[str]) -> None:
     program = (
-        "from clonepool.api.light_start import defer_async_grpc; defer_async_grpc();"
+        "from clonepool.api.light_start import import_grpc; import_grpc();"
         f"import json, sys, {used};"
         # a module that is put off stands there, empty
         "print(json.dumps([n for n, m in sys.modules.items() if getattr(m, '__file__', '')]))"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -142,4 +142,18 @@ def test_the_kept_declaration_has_no_secret() -> None:
     chap = ChapSpec(mode=ChapMode.GIVEN, username="u", secret=SECRET)
     spec = AttachmentSpec(name="a", pool="web", server="s", chap=chap)
     assert SECRET not in canonical(attachment_document(spec))
+
+
+@pytest.mark.parametrize("user", [None, SystemUser(name="acme", kind=SystemUserKind.CUSTOMER)])
+@pytest.mark.parametrize("inline", [None, ServerSpec(name="web1", labels={"rack": "7"})])
+def test_an_attachment_s_document_has_every_field_but_the_secret(
+    user: SystemUser | None, inline: ServerSpec | None
+) -> None:
+    """It is written by hand: a field that is added later must not be forgotten."""
+    spec = AttachmentSpec(
+        name="a", pool="web", system_user=user, inline_server=inline, chap=ChapSpec(secret=SECRET)
+    )
+    expected = asdict(spec)
+    del expected["chap"]["secret"]
+    assert expected == attachment_document(spec)
     assert SECRET not in repr(spec)

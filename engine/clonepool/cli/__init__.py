@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from clonepool.api.light_start import defer_async_grpc
+from clonepool.api.light_start import defer_async_grpc, import_grpc
 
 OK: Final = 0
 FAILED: Final = 1
@@ -57,6 +57,7 @@ def _take_endpoint(arguments: list[str]) -> list[str]:
 def _dispatch(arguments: list[str]) -> int:
     if arguments[:1] == ["status"] and set(arguments[1:]) <= {"--json"}:
         # asked for often, by people and monitors: parsing this by hand saves 0.1 s of imports
+        import_grpc()
         from clonepool.cli.status import status  # noqa: PLC0415 - see above
 
         status(json="--json" in arguments)

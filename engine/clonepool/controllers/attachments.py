@@ -251,7 +251,10 @@ class Attachments:
                 self._refuse_busy(held, force=force or held.attachment.spec.force_detach)
                 self._begin_release(held)
             self._finish_release(held)
-        self._context.signals.changed()
+        self._context.signals.plan.set()
+        if not held.writable_object:
+            # a slot is made anew at once; for all else there is work only once it is planned
+            self._context.signals.work.set()
 
     def _leave_queue(self, held: Held) -> None:
         # a poll may have served it in between: then the caller's repetition releases it

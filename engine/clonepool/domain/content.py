@@ -58,9 +58,15 @@ def parse_image_content(text: str) -> dict[str, Any]:
 
 def attachment_document(spec: AttachmentSpec) -> dict[str, Any]:
     """An attachment's declaration without its CHAP secret, which is kept encrypted apart."""
-    document = asdict(spec)
-    document["chap"].pop("secret")
-    return document
+    # by hand: on the hot path asdict, which copies deeply, took a quarter of a claim's own time
+    user, inline = spec.system_user, spec.inline_server
+    return {
+        **vars(spec),
+        "system_user": dict(vars(user)) if user else None,
+        "inline_server": {**vars(inline), "labels": dict(inline.labels)} if inline else None,
+        "server_selector": dict(spec.server_selector),
+        "chap": {name: each for name, each in vars(spec.chap).items() if name != "secret"},
+    }
 
 
 def parse_attachment_document(text: str) -> AttachmentSpec:

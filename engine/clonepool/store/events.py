@@ -11,6 +11,7 @@ from clonepool.store.writer import Transaction
 
 _KEEP = 50_000
 _MESSAGE_LIMIT_CHARS = 2000
+_INSERT = "INSERT INTO event(at, severity, subject, reason, message)"
 
 
 def add(
@@ -23,10 +24,10 @@ def add(
     severity: Severity = Severity.INFO,
 ) -> None:
     """Append one event."""
-    transaction.sql(
-        "INSERT INTO event(at, severity, subject, reason, message) VALUES (?, ?, ?, ?, ?)",
-        (now, severity.value, subject, reason, message[:_MESSAGE_LIMIT_CHARS]),
-    )
+    # a path may hold bytes that are no text: they must not fail the changes that share the commit
+    text = message[:_MESSAGE_LIMIT_CHARS].encode(errors="replace").decode()
+    row = (now, severity.value, subject, reason, text)
+    transaction.append(_INSERT, row)
 
 
 def list_after(session: Session, *, after_id: int, limit: int, subject_prefix: str) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import sqlite3
 import threading
@@ -18,8 +19,11 @@ from clonepool.errors import Aborted, ClonepoolError, Unavailable
 from clonepool.store.database import Database
 
 Result = TypeVar("Result")
+Row = tuple[str, tuple[Any, ...]]  # the statement up to its values, and these
 # one commit carries at most so many changes: bounds the wait of the first of them
 _MAX_GROUP = 64
+# SQLite takes 32,766 values in a statement
+_MAX_ROWS = 1000
 # a deferred change waits at most so long for a commit to share
 _DEFER_S = 0.05
 _DATABASE_ERRORS = (sqlite3.Error, DBAPIError)
@@ -34,6 +38,15 @@ class Transaction:
         assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - the pool's own driver
         self._raw = raw
         self._session: Session | None = None
+        self.appended: list[Row] = []
+
+    def append(self, insert: str, row: Sequence[Any]) -> None:
+        """Insert a row that nothing in this change reads, with those of the whole group.
+
+        ``insert`` is the statement up to its values. In the same commit, but by one statement:
+        after each the writer has to get Python's global lock back.
+        """
+        self.appended.append((insert, tuple(row)))
 
     def sql(
         self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()
@@ -160,8 +173,8 @@ class Writer:
         try:
             connection.begin()
             raw.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                _run_job(connection, raw, job)
+            appended = [row for job in jobs for row in _run_job(connection, raw, job)]
+            _insert(raw, appended)
             raw.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
             if raw.in_transaction:
@@ -184,7 +197,8 @@ def _drained(jobs: queue.SimpleQueue[_Job[Any] | None]) -> list[_Job[Any]]:
     return drained
 
 
-def _run_job(connection: Connection, raw: sqlite3.Connection, job: _Job[Any]) -> None:
+def _run_job(connection: Connection, raw: sqlite3.Connection, job: _Job[Any]) -> list[Row]:
+    """Run one change; returns the rows that it appends, none where it failed."""
     raw.execute("SAVEPOINT change")
     transaction = Transaction(connection)
     try:
@@ -196,11 +210,23 @@ def _run_job(connection: Connection, raw: sqlite3.Connection, job: _Job[Any]) ->
             raise
         transaction.discard()
         raw.execute("ROLLBACK TO change")
+        transaction.appended.clear()
         translated = _translated(error)
         job.outcome = lambda: job.future.set_exception(translated)
     else:
         job.outcome = lambda: job.future.set_result(result)
     raw.execute("RELEASE change")
+    return transaction.appended
+
+
+def _insert(raw: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Insert appended rows in their order, those of one statement together."""
+    for insert, group in itertools.groupby(rows, key=lambda row: row[0]):
+        values = [row[1] for row in group]
+        for first in range(0, len(values), _MAX_ROWS):
+            part = values[first : first + _MAX_ROWS]
+            places = ",".join([f"({','.join('?' * len(part[0]))})"] * len(part))
+            raw.execute(f"{insert} VALUES {places}", [each for row in part for each in row])
 
 
 def _translated(error: BaseException) -> BaseException:
