@@ -20,6 +20,8 @@ PAGE = 100
 CALL_TIMEOUT_S = 30
 PATIENCE_S = 180
 FIRST_PAUSE_S = 1.0
+# what GitHub's documentation asks for where its answer names no time
+LIMITED_S = 60.0
 TOO_MANY = 429
 FORBIDDEN = 403
 NOT_FOUND = 404
@@ -139,7 +141,10 @@ def _refusal(method: str, error: urllib.error.HTTPError) -> Refused:
             or "rate limit" in said.lower()
         )
     )
-    if limited or error.code >= SERVER_ERRORS:
+    if limited:
+        asked_s = _pause_asked_for(error.headers)
+        return Later(error.code, message, after_s=LIMITED_S if asked_s is None else asked_s)
+    if error.code >= SERVER_ERRORS:
         return Later(error.code, message, after_s=_pause_asked_for(error.headers))
     return Refused(error.code, message)
 

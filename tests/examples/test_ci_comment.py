@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.ci_job import COMMIT, Done, Job
+from tests.support.ci_job import COMMIT, SCRIPTS, Done, Job
 from tests.support.github_server import (
     BOT,
     LIMIT,
     READ_TOKEN,
+    REPOSITORY,
     TOKEN,
     GitHubServer,
     Refusal,
@@ -115,12 +117,12 @@ def test_each_key_has_a_comment_of_its_own(job: Job, github: GitHubServer) -> No
         Refusal(status=429, message="Too many requests", headers={"Retry-After": "0"}),
         Refusal(
             status=403,
-            message="You have exceeded a secondary rate limit. Please wait",
+            message="You have triggered an abuse detection mechanism",
             headers={"Retry-After": "1"},
         ),
         Refusal(
             status=403,
-            message="API rate limit exceeded for installation",
+            message="Forbidden",
             headers={"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()))},
         ),
     ],
@@ -162,6 +164,18 @@ def test_a_wait_that_is_too_long_fails_at_once(job: Job, github: GitHubServer) -
     assert "GitHub says 429 slow down" in done.err
     assert time.monotonic() - began < 60
     assert [] == github.comments
+
+
+def test_a_limit_that_names_no_time_is_waited_for_a_minute(
+    github: GitHubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    api = importlib.import_module("github_api")
+    message = "You have exceeded a secondary rate limit"
+    github.refusals = [Refusal(status=403, message=message)]
+    with pytest.raises(api.Later, match="secondary rate limit") as raised:
+        api.GitHub(url=github.url, repository=REPOSITORY, token=TOKEN).create(7, "text")
+    assert 60 == raised.value.after_s
 
 
 def test_a_comment_that_was_deleted_meanwhile_is_made_anew(job: Job, github: GitHubServer) -> None:
