@@ -43,7 +43,7 @@ check: setup ## format, lint, types, layers, generated files, sizes, scripts
 	$(PYTHON) tools/check_workflows.py
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SHELL_SCRIPTS); \
 	    else echo 'shellcheck is not installed: scripts were not looked over'; fi
-	@if command -v actionlint >/dev/null; then set -x; actionlint; fi
+	$(PYTHON) -m tools.lint_workflows
 
 bench: setup packages pulumi ## the figures, each beside its floor
 	@pulumi=$$($(PYTHON) tools/pulumi_cli.py --find) || true; \

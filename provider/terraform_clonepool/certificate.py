@@ -60,7 +60,9 @@ def _read(path: Path) -> Certificate | None:
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
-            if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            # where files have no such owner, none can be trusted to be this user's
+            user_id = getattr(os, "geteuid", lambda: None)()
+            if found.st_uid != user_id or found.st_mode & 0o077:
                 return None
             return Certificate(**json.loads(file.read()))
     except (OSError, ValueError, TypeError):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from clonepool.cli import ENGINE_AWAY, OK, USAGE, main
+from clonepool.cli import ENGINE_AWAY, FORESEEN, OK, USAGE, main
 from clonepool.cli.plan_changes import Reading
 from clonepool.cli.plan_files import load, read_pulumi, read_terraform
-from clonepool.domain.forecast import Attach, PutImage, PutPool, PutServer, Remove
+from clonepool.domain.forecast import Attach, Outcome, PutImage, PutPool, PutServer, Remove
 from tests.cli.conftest import Run
 from tests.service.fake_engine import FakeEngine
+from tests.service.fake_forecasts import ANSWER
 
 PLANS = Path(__file__).parents[1] / "fixtures/forecast"
 
@@ -110,6 +112,42 @@ def test_markdown_is_for_a_comment_and_names_make_no_markup(run: Run, engine: Fa
     assert "| three | web | fails |  | SERVER\\_TAKEN |" in out
 
 
+@pytest.mark.parametrize(
+    ("outcome", "fails", "never", "failures", "waits"),
+    [
+        (Outcome.FAILS, True, OK, FORESEEN, FORESEEN),
+        (Outcome.WAITS, False, OK, OK, FORESEEN),
+        (Outcome.WARM, True, OK, FORESEEN, FORESEEN),
+        (Outcome.WARM, False, OK, OK, OK),
+        (Outcome.UNKNOWN, False, OK, OK, OK),
+    ],
+)
+def test_the_exit_code_tells_of_what_it_was_told_to_fail_on(
+    run: Run,
+    engine: FakeEngine,
+    outcome: Outcome,
+    fails: bool,
+    never: int,
+    failures: int,
+    waits: int,
+) -> None:
+    """The forecast is printed all the same."""
+    engine.forecasts.answer = replace(
+        ANSWER,
+        attachments=(replace(ANSWER.attachments[0], outcome=outcome),),
+        failures=ANSWER.failures if fails else (),
+    )
+    for tool in ("pulumi", "terraform"):
+        command = ("forecast", tool, str(PLANS / f"{tool}-change.json"), "--fail-on")
+        ended = {word: run(*command, word) for word in ("never", "failures", "waits")}
+        assert {"never": never, "failures": failures, "waits": waits} == {
+            word: code for word, (code, _, _) in ended.items()
+        }
+        assert 1 == len({out for _, out, _ in ended.values()})
+        assert "attachment" in ended["waits"][1]
+    assert USAGE == run(*command, "sometimes")[0]
+
+
 def test_json_has_every_field_and_the_notes(run: Run, engine: FakeEngine) -> None:
     code, out, _ = run(
         "forecast", "terraform", str(PLANS / "terraform-change.json"), "--format=json"
@@ -127,7 +165,8 @@ def test_without_an_engine_it_says_so_and_succeeds(
     """A preview must not fail because of it; every other command does, with its own exit code."""
     monkeypatch.setenv("CLONEPOOL_ENDPOINT", "unix:///nowhere/engine.sock")
     plan = str(PLANS / "pulumi-change.json")
-    assert OK == main(["forecast", "pulumi", plan, f"--format={style}"])
+    words = [f"--format={style}", "--fail-on=waits"]
+    assert OK == main(["forecast", "pulumi", plan, *words])
     said = capsys.readouterr()
     assert "no forecast: no engine answers at unix:///nowhere/engine.sock" in said.out
     assert style == "json" or 1 == len(said.out.splitlines())

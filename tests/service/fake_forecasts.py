@@ -61,11 +61,12 @@ ANSWER = Forecast(
 
 
 class FakeForecasts:
-    """Keeps the plans that it was asked about."""
+    """Keeps the plans that it was asked about; a test may set another answer."""
 
     def __init__(self) -> None:
         self.plans: list[Plan] = []
+        self.answer = ANSWER
 
     def make(self, *, plan: Plan) -> Forecast:
         self.plans.append(plan)
-        return ANSWER
+        return self.answer

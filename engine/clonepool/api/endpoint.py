@@ -59,6 +59,13 @@ def client_environment(environ: Mapping[str, str] = os.environ) -> ClientEnviron
     )
 
 
+def is_root(user_id: int | None = None) -> bool:
+    """Whether that user (default: the process's) is root; a system without user ids has none."""
+    if user_id is None:
+        user_id = getattr(os, "geteuid", lambda: None)()
+    return user_id == 0
+
+
 def default_endpoint(
     *, environ: Mapping[str, str] = os.environ, user_id: int | None = None
 ) -> Endpoint:
@@ -66,7 +73,7 @@ def default_endpoint(
 
     Client and engine work it out alike: root has the machine's socket, others one of their own.
     """
-    if (os.geteuid() if user_id is None else user_id) == 0:
+    if is_root(user_id):
         return Endpoint(path=_SYSTEM_SOCKET)
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     # after `su` the variable may name a directory that is not there

@@ -13,6 +13,7 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 ENGINE_AWAY: Final = 3
+FORESEEN: Final = 4
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 
@@ -21,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code and never raises.
 
     0 done; 1 failed; 2 the command line or a setting is wrong; 3 no engine answers;
-    130 interrupted; 141 whoever read the output has gone.
+    4 a forecast holds what `--fail-on` names; 130 interrupted; 141 whoever read the output has
+    gone.
     """
     # gRPC writes lines of its own to stderr, where a caller expects one line of ours
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

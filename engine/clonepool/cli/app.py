@@ -16,7 +16,8 @@ from clonepool.errors import InvalidArgument
 _HELP: Final = "Server storage in milliseconds: pre-cloned volumes from a pool, attached on demand."
 _EPILOGUE: Final = (
     "Every command takes --endpoint unix:///path or tcp://host:port (or CLONEPOOL_ENDPOINT). "
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no engine answers."
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no engine answers, "
+    "4 a forecast holds what --fail-on names."
 )
 _HELP_FLAGS: Final = frozenset({"--help", "-h"})
 _TOP: Final[Mapping[str, str]] = MappingProxyType(

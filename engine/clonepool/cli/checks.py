@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,3 +37,9 @@ def lacking(name: str, detail: str, mend: str) -> Check:
 def broken(name: str, detail: str, mend: str) -> Check:
     """The engine can't work so."""
     return Check(name=name, level=FAIL, detail=detail, mend=mend)
+
+
+def find_other_system() -> str | None:
+    """The name of this system where no engine can run on it; None on Linux."""
+    system = platform.system() or "an unknown system"
+    return None if system == "Linux" else system

@@ -25,6 +25,7 @@ in bytes, times in ISO 8601. Without it they print for people: aligned text, a t
 | 1 | failed: one line on stderr says what, its state and the way out (`doctor`: something fails) |
 | 2 | the command line, a setting or a request is wrong as written |
 | 3 | no engine answers |
+| 4 | `forecast --fail-on`: the forecast was made and printed, and holds what was named |
 | 130 | interrupted by Ctrl-C |
 | 141 | whoever read the output has gone |
 

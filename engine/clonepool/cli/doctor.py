@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Final
 
 from clonepool.cli import output
-from clonepool.cli.checks import FAIL, Check
+from clonepool.cli.checks import FAIL, Check, find_other_system, lacking
 from clonepool.cli.checks_engine import check_engine
-from clonepool.cli.checks_machine import check_machine
 from clonepool.cli.checks_tools import check_tools
 from clonepool.cli.settings import load_settings
 from clonepool.config import Settings
@@ -48,7 +47,17 @@ def run_checks(*, config_file: str = "") -> Sequence[Check]:
             name="settings", level=FAIL, detail=str(error), mend="see docs/configuration.md"
         )
         return [bad, *check_tools()]
-    return [*check_tools(), *check_machine(settings), *check_engine(settings)]
+    return [*check_tools(), *_check_machine(settings), *check_engine(settings)]
+
+
+def _check_machine(settings: Settings) -> Iterable[Check]:
+    system = find_other_system()
+    if system is not None:
+        detail = f"{system}: no engine runs here; what uses one that is elsewhere works"
+        return [lacking("system", detail, "set CLONEPOOL_ENDPOINT to an engine on Linux")]
+    from clonepool.cli.checks_machine import check_machine  # noqa: PLC0415 - Linux only
+
+    return check_machine(settings)
 
 
 def _print(checks: Sequence[Check]) -> None:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from clonepool import __version__
+from clonepool.cli.checks import find_other_system
 from clonepool.cli.logs import start_logging
 from clonepool.cli.settings import load_settings
 from clonepool.config import Settings
@@ -64,6 +65,12 @@ def serve(
         How long calls in flight may take to end after SIGTERM (default 10s).
 
     """
+    system = find_other_system()
+    if system is not None:
+        raise FailedPrecondition(
+            f"the engine runs on Linux, not on {system}; set CLONEPOOL_ENDPOINT to one elsewhere",
+            reason="SYSTEM",
+        )
     grace_s = parse_duration(drain_timeout, field="--drain-timeout")
     flags = {
         "state_dir": state_dir,

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from clonepool.api.endpoint import default_endpoint, parse_endpoint
+from clonepool.api.endpoint import default_endpoint, is_root, parse_endpoint
 from clonepool.cli.settings_tables import (
     Place,
     read_drivers,
@@ -74,7 +74,7 @@ def load_settings(
     ``config_file`` "" takes CLONEPOOL_CONFIG or, where it exists, the default file. ``flags`` has
     the keys of ``KEYS``; empty values say nothing. Raises InvalidArgument naming file and key.
     """
-    root = (os.geteuid() if user_id is None else user_id) == 0
+    root = is_root(user_id)
     path, document = _read_file(config_file, environ=environ, root=root)
     found = _from_file(document, path=path)
     found |= _from_environment(environ)
