@@ -75,11 +75,15 @@ class PulumiProject:
         """Lay the project out and make its stack."""
         (self.folder / "state").mkdir(parents=True)
         self.write(program)
+        self.describe()
+        self.run("stack", "init", self.stack)
+
+    def describe(self) -> None:
+        """Write its Pulumi.yaml."""
         options = {"toolchain": "pip", "virtualenv": str(VENV)}
         described = {"name": self.name, "runtime": {"name": "python", "options": options}}
         # JSON is YAML
         (self._source / "Pulumi.yaml").write_text(json.dumps(described))
-        self.run("stack", "init", self.stack)
 
     @property
     def _source(self) -> Path:
