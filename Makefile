@@ -39,6 +39,8 @@ check: setup ## format, lint, types, layers, generated files, sizes, scripts
 	.venv/bin/lint-imports --no-logo --cache-dir .import_linter_cache
 	$(PYTHON) tools/generate_stubs.py --check
 	@if [ -f tools/generate_schema.py ]; then set -x; $(PYTHON) tools/generate_schema.py --check; fi
+	$(PYTHON) tools/generate_terraform_docs.py --check
+	$(PYTHON) tools/generate_pulumi_docs.py --check
 	$(PYTHON) tools/check_sizes.py
 	$(PYTHON) tools/check_workflows.py
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SHELL_SCRIPTS); \

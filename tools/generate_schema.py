@@ -1,6 +1,8 @@
 """Make schema.json, the package's description for every Pulumi language, from the declaration.
 
-``--check`` compares with the committed file instead of writing it.
+The plugin answers with the same when it is asked for its schema, so the examples go with it as
+pulumi_clonepool_plugin/examples.json. ``--check`` compares with the committed files instead of
+writing them.
 """
 
 from __future__ import annotations
@@ -8,20 +10,33 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from pulumi_clonepool_plugin.schema import package_schema
+from pulumi_clonepool_plugin.schema import EXAMPLES, package_schema
 
-SCHEMA = Path(__file__).resolve().parents[1] / "schema.json"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import pulumi_examples  # noqa: E402 - run as a script, its folder is the path
+
+SCHEMA = ROOT / "schema.json"
+
+
+def as_json(made: Any) -> str:
+    return json.dumps(made, indent=2) + "\n"
 
 
 def main() -> int:
-    made = json.dumps(package_schema(), indent=2) + "\n"
+    examples = pulumi_examples.by_token()
+    made = {EXAMPLES: as_json(examples), SCHEMA: as_json(package_schema(examples=examples))}
     if "--check" not in sys.argv:
-        SCHEMA.write_text(made)
+        for path, text in made.items():
+            path.write_text(text)
         return 0
-    if SCHEMA.exists() and SCHEMA.read_text() == made:
+    stale = [p.name for p, text in made.items() if not p.exists() or p.read_text() != text]
+    if not stale:
         return 0
-    sys.stderr.write("schema.json is stale; run tools/generate_schema.py\n")
+    sys.stderr.write(f"{' and '.join(stale)}: stale; run tools/generate_schema.py\n")
     return 1
 
 

@@ -9,15 +9,23 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from clonepool_resources.types import Field, ListOf, MapOf, ObjectType
-from terraform_clonepool.attributes import CHAP_SECRET, DATA_SOURCES, PROVIDER, RESOURCES
-from terraform_clonepool.proto import tfplugin6_pb2 as pb
-from terraform_clonepool.schema import cty_type, schema
-
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs/terraform"
+# run by its path, Python looks for modules beside this file only
+sys.path.insert(0, str(ROOT))
+
+from clonepool_resources.types import Field, ListOf, MapOf, ObjectType  # noqa: E402
+from terraform_clonepool.attributes import (  # noqa: E402
+    CHAP_SECRET,
+    DATA_SOURCES,
+    PROVIDER,
+    RESOURCES,
+)
+from terraform_clonepool.proto import tfplugin6_pb2 as pb  # noqa: E402
+from terraform_clonepool.schema import cty_type, schema  # noqa: E402
+from tools.doc_pages import GeneratedPages, document, shown  # noqa: E402
+
 EXAMPLES = ROOT / "examples/terraform"
-MADE_BY = "<!-- Made by tools/generate_terraform_docs.py; do not edit. -->"
+TOOL = "generate_terraform_docs.py"
 INTRODUCTION = """\
 Clonepool gives a server its storage in milliseconds: replicas of a master image are cloned ahead of
 time, one is handed to each server, and what a server gives back is scrubbed before anyone else can
@@ -43,8 +51,9 @@ def pages() -> Iterator[tuple[str, str]]:
             managed.shown.description,
             f"{folder}/resource.tf",
             managed.shown.fields,
+            importing(folder),
         )
-        yield _path("resources", managed.type_name), f"{text}\n{importing(folder)}"
+        yield _path("resources", managed.type_name), text
     for kind, lookups in (("data-source", DATA_SOURCES), ("ephemeral-resource", (CHAP_SECRET,))):
         for lookup in lookups:
             title = f"{lookup.type_name} ({kind.replace('-', ' ')})"
@@ -55,20 +64,18 @@ def pages() -> Iterator[tuple[str, str]]:
             )
 
 
-def page(title: str, description: str, example: str, fields: Iterable[Field]) -> str:
+def page(title: str, description: str, example: str, fields: Iterable[Field], *more: str) -> str:
     """One page."""
     block = schema(fields, description).block
     types = {field.name: field for field in fields}
-    code = (EXAMPLES / example).read_text().rstrip()
     parts = [
-        f'---\npage_title: "{title}"\n---\n{MADE_BY}',
-        f"# {title}",
         description,
-        f"## Example\n\n```terraform\n{code}\n```",
+        f"## Example\n\n{shown(EXAMPLES / example, 'terraform')}",
         f"## Schema\n\n{attributes(block.attributes, types)}",
         *nested(block.attributes, types, path=""),
+        *more,
     ]
-    return "\n\n".join(parts) + "\n"
+    return document(tool=TOOL, head={"page_title": f'"{title}"'}, title=title, parts=parts)
 
 
 def attributes(found: Iterable[pb.Schema.Attribute], types: Mapping[str, Field]) -> str:
@@ -98,11 +105,11 @@ def nested(
 
 def importing(folder: str) -> str:
     """How to bring what is there under Terraform."""
-    block, command = ((EXAMPLES / folder / name).read_text() for name in ("import.tf", "import.sh"))
+    block = shown(EXAMPLES / folder / "import.tf", "terraform")
+    command = shown(EXAMPLES / folder / "import.sh", "sh")
     return (
         "## Import\n\nBy a block, for which `terraform plan -generate-config-out=FILE` writes the "
-        f"configuration:\n\n```terraform\n{block.rstrip()}\n```\n\n"
-        f"Or by the command:\n\n```sh\n{command.rstrip()}\n```\n"
+        f"configuration:\n\n{block}\n\nOr by the command:\n\n{command}"
     )
 
 
@@ -133,17 +140,7 @@ def _path(folder: str, type_name: str) -> str:
 
 def main() -> int:
     made = dict(pages())
-    if "--check" not in sys.argv:
-        for path, text in made.items():
-            (DOCS / path).parent.mkdir(parents=True, exist_ok=True)
-            (DOCS / path).write_text(text)
-        return 0
-    stale = [
-        p for p, text in made.items() if not (DOCS / p).exists() or (DOCS / p).read_text() != text
-    ]
-    if stale:
-        sys.stderr.write(f"stale: {', '.join(stale)}; run tools/generate_terraform_docs.py\n")
-    return 1 if stale else 0
+    return GeneratedPages(folder=ROOT / "docs/terraform", tool=TOOL, pages=made).main()
 
 
 if __name__ == "__main__":

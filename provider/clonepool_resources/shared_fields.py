@@ -55,7 +55,7 @@ CONNECTED_VOLUME: Final = ObjectType(
     name="ConnectedVolume",
     description="One volume as the server sees it: a LUN on iSCSI, a path on the local fabric.",
     fields=(
-        Field(name="role", type=Kind.STRING, description="`read_only` or `writable`."),
+        Field(name="role", type=Kind.STRING, description='`"read_only"` or `"writable"`.'),
         Field(name="lun", type=Kind.INT, description="The LUN on the target (iSCSI)."),
         Field(name="path", type=Kind.STRING, description="The path on the host (local fabric)."),
         Field(

@@ -10,7 +10,7 @@ import pulumi
 from clonepool.errors import ClonepoolError
 from pulumi_clonepool.errors import LookupFailed
 from pulumi_clonepool.resource import ClonepoolResource
-from pulumi_clonepool.settings import Settings, engine_client
+from pulumi_clonepool.settings import engine_client, stack_settings
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -134,7 +134,7 @@ def _when_there(reference: ClonepoolResource | pulumi.Input[str]) -> pulumi.Outp
 
 
 def _ask(method: str, request: Message, *, what: str) -> Any:
-    settings = Settings.of(lambda key: pulumi.Config("clonepool").get(key.partition(":")[2]))
+    settings = stack_settings()
     try:
         return engine_client(settings).call(method, request)
     except ClonepoolError as error:

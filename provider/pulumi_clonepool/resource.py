@@ -10,6 +10,7 @@ import pulumi.dynamic
 
 from clonepool_resources.types import Field, Resource
 from pulumi_clonepool.identity import derived_name, request_token
+from pulumi_clonepool.previews import remark_on
 from pulumi_clonepool.providers import REQUEST_TOKEN, ClonepoolProvider
 
 
@@ -38,6 +39,7 @@ class ClonepoolResource(pulumi.dynamic.Resource):
             type_name=self.declaration.name, logical_name=resource_name, options=opts
         )
         super().__init__(provider, resource_name, props, _options(self.declaration, opts))
+        remark_on(self)
 
 
 def name_of(

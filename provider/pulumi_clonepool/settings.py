@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pulumi
+
 from clonepool.units import parse_duration
 from clonepool_resources.lifecycle import DEFAULT_TIMEOUT_S
 
@@ -44,10 +46,15 @@ class Settings:
         )
 
 
+def stack_settings() -> Settings:
+    """What the stack of the running program says. Raises InvalidArgument."""
+    return Settings.of(lambda key: pulumi.Config("clonepool").get(key.partition(":")[2]))
+
+
 @functools.cache
 def engine_client(settings: Settings) -> EngineClient:
     """The process's one client of these settings; it connects on its first call."""
-    # a preview never gets here, so it never pays for opening a channel
+    # checks and diffs never get here, so they never pay for opening a channel
     from clonepool.api.client import EngineClient  # noqa: PLC0415
 
     return EngineClient.connect(

@@ -64,17 +64,22 @@ class Settings:
             return {}
         return {"clonepool:token": _HOW_TO_SHOW_ONESELF}
 
-    def connect(self) -> EngineClient:
+    def connect(self, *, connect_wait_s: float = 3.0) -> EngineClient:
         """A client that connects on its first call. Raises FailedPrecondition, InvalidArgument."""
         if self.unknown:
             raise FailedPrecondition(
                 f"the provider's {' and '.join(self.unknown)} is only known after the update; "
                 "update what it hangs on first (`pulumi up --target`), or write it as a constant"
             )
-        # checks and previews need no engine, so they don't pay for a client
+        # checks and diffs need no engine, so they don't pay for a client
         from clonepool.api.client import EngineClient  # noqa: PLC0415
 
-        return EngineClient.connect(endpoint=self.endpoint, token=self.token, ca_file=self.ca_file)
+        return EngineClient.connect(
+            endpoint=self.endpoint,
+            token=self.token,
+            ca_file=self.ca_file,
+            connect_wait_s=connect_wait_s,
+        )
 
 
 def problems(values: Inputs) -> Iterator[FieldViolation]:

@@ -38,6 +38,11 @@ class Display:
             )
         )
 
+    def say(self, message: str, *, urn: str = "", is_warning: bool = False) -> None:
+        """A line that stays; without ``urn`` it is about the stack as a whole."""
+        severity = engine_pb2.WARNING if is_warning else engine_pb2.INFO
+        self._log(engine_pb2.LogRequest(severity=severity, urn=urn, message=message))
+
     def _log(self, request: engine_pb2.LogRequest) -> None:
         with self._lock:
             channel = self._channel

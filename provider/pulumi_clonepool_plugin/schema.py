@@ -5,8 +5,10 @@ It is what GetSchema answers, and what tools/generate_schema.py writes as schema
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import clonepool
@@ -23,6 +25,9 @@ from clonepool_resources.types import (
     Resource,
 )
 from pulumi_clonepool_plugin.spelling import PACKAGE, camel, text_to_pulumi, token_of
+
+EXAMPLES: Final = Path(__file__).with_name("examples.json")
+"""The programs that descriptions show, by token; tools/generate_schema.py makes it."""
 
 _DERIVED: Final = "Left out, Pulumi makes one of the resource's own name."
 _NAME_OR_ID: Final = (
@@ -53,16 +58,18 @@ _SETTINGS: Final[Mapping[str, Any]] = {
 }
 
 
-def package_schema() -> dict[str, Any]:
-    """The whole of schema.json."""
-    return _Schema().describe()
+def package_schema(*, examples: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The whole of schema.json; the examples are those that come with the plugin."""
+    shown = json.loads(EXAMPLES.read_text()) if examples is None else examples
+    return _Schema(shown).describe()
 
 
 class _Schema:
     """Gathers the named types while resources and functions are described."""
 
-    def __init__(self) -> None:
+    def __init__(self, examples: Mapping[str, str]) -> None:
         self.types: dict[str, Any] = {}
+        self._examples = examples
 
     def describe(self) -> dict[str, Any]:
         resources = {token_of(item.name): self.resource(item) for item in RESOURCES}
@@ -91,7 +98,7 @@ class _Schema:
         inputs = self.properties(resource.inputs)
         state = self.properties(resource.fields, with_defaults=False)
         return {
-            "description": text_to_pulumi(resource.description),
+            "description": self.described(resource.description, token_of(resource.name)),
             "properties": outputs,
             "required": [camel(field.name) for field in resource.fields if _always(field)],
             "inputProperties": inputs,
@@ -109,7 +116,7 @@ class _Schema:
 
     def function(self, function: Function) -> dict[str, Any]:
         return {
-            "description": text_to_pulumi(function.description),
+            "description": self.described(function.description, token_of(camel(function.name))),
             "inputs": self.group(
                 replace(field, description=_NAME_OR_ID) for field in function.inputs
             ),
@@ -123,6 +130,9 @@ class _Schema:
                 ],
             },
         }
+
+    def described(self, text: str, token: str) -> str:
+        return "\n\n".join([text_to_pulumi(text), *filter(None, [self._examples.get(token)])])
 
     def group(self, fields: Iterable[Field]) -> dict[str, Any]:
         listed = tuple(fields)

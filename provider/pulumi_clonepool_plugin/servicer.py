@@ -10,7 +10,7 @@ from google.protobuf import empty_pb2, struct_pb2
 
 import clonepool
 from clonepool.errors import FieldViolation, NotFound
-from clonepool_resources.types import Value
+from clonepool_resources.types import Inputs, Value
 from pulumi_clonepool_plugin import configuration
 from pulumi_clonepool_plugin.checking import check_inputs
 from pulumi_clonepool_plugin.failures import KeysMissing, Unhealthy, answered, one_line
@@ -21,7 +21,7 @@ from pulumi_clonepool_plugin.planning import (
     outputs_to_create,
     outputs_to_update,
 )
-from pulumi_clonepool_plugin.properties import as_secret, from_message, to_message
+from pulumi_clonepool_plugin.properties import as_secret, from_message, is_unknown, to_message
 from pulumi_clonepool_plugin.protocol import plugin_pb2, provider_pb2, provider_pb2_grpc
 from pulumi_clonepool_plugin.session import Session
 from pulumi_clonepool_plugin.spelling import to_declared, to_pulumi
@@ -36,7 +36,7 @@ _CHANGES: Final = provider_pb2.DiffResponse
 
 
 class ClonepoolProvider(provider_pb2_grpc.ResourceProviderServicer):
-    """One provider. Neither Check, Diff nor a preview asks the engine; all else does.
+    """One provider. Neither Check nor Diff asks the engine, a preview only what it says of stock.
 
     Secrets come in the clear (``acceptSecrets`` is false): Pulumi's engine marks in each answer
     what was secret in its question, and the plugin what is secret by declaration.
@@ -140,6 +140,9 @@ class ClonepoolProvider(provider_pb2_grpc.ResourceProviderServicer):
         inputs, fields = read_checked(kind, request.properties), kind.resource.fields
         if request.preview:
             planned = outputs_to_create(kind.resource, inputs)
+            self._session.remark(
+                self._session.stock.of_create(kind.resource, inputs), urn=request.urn
+            )
             return provider_pb2.CreateResponse(properties=write(planned, fields))
         try:
             made = self._operation(kind, request.urn, request.timeout).create(inputs)
@@ -180,6 +183,7 @@ class ClonepoolProvider(provider_pb2_grpc.ResourceProviderServicer):
                 old_outputs=read_properties(kind, request.olds),
                 new=inputs,
             )
+            self._remark_change(kind, planned, urn=request.urn)
             return provider_pb2.UpdateResponse(properties=write(planned, fields))
         operation = self._operation(kind, request.urn, request.timeout)
         made = operation.update(request.id, inputs=inputs)
@@ -226,6 +230,11 @@ class ClonepoolProvider(provider_pb2_grpc.ResourceProviderServicer):
                 f"{error}; where this program makes it, look it up by its id: a preview that "
                 "creates it then waits"
             ) from None
+
+    def _remark_change(self, kind: Kind, planned: Inputs, *, urn: str) -> None:
+        """Say what hangs on it; an image whose content stays has nothing to do with stock."""
+        if planned.get("version") is None or is_unknown(planned["version"]):
+            self._session.remark(self._session.stock.of_change(kind.resource, planned), urn=urn)
 
     def _operation(self, kind: Kind, urn: str, timeout_s: float) -> Operation:
         return Operation(kind=kind, session=self._session, urn=urn, timeout_s=timeout_s)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING
 
 from clonepool_resources.lifecycle import Lifecycle
+from clonepool_resources.stock import CONNECT_WAIT_S, Remark, Stock
 from clonepool_resources.waiting import Waiting
 from pulumi_clonepool_plugin.configuration import Settings
 from pulumi_clonepool_plugin.display import Display
 from pulumi_clonepool_plugin.kinds import Kind
+from pulumi_clonepool_plugin.spelling import text_to_pulumi
 
 if TYPE_CHECKING:
     from clonepool.api.client import EngineClient
@@ -27,6 +30,7 @@ class Session:
         self._lock = threading.Lock()
         self._settings = Settings()
         self._client: EngineClient | None = None
+        self._stock = _stock_of(self._settings)
 
     def attach(self, address: str) -> None:
         """Serve the Pulumi engine at ``address`` from now on; what an earlier one stopped is past.
@@ -41,6 +45,7 @@ class Session:
         """Take the provider's settings; nothing is connected yet."""
         with self._lock:
             self._settings, self._client = settings, None
+            self._stock = _stock_of(settings)
 
     @property
     def client(self) -> EngineClient:
@@ -62,5 +67,26 @@ class Session:
             client=self.client, waiting=waiting, timeout_s=timeout_s or self._settings.timeout_s
         )
 
+    @property
+    def stock(self) -> Stock:
+        """What previews may say of the engine's stock."""
+        with self._lock:
+            return self._stock
+
+    def remark(self, remark: Remark | None, *, urn: str) -> None:
+        """Show it beside its resource, in Pulumi's spelling."""
+        if remark is not None:
+            self.display.say(
+                text_to_pulumi(remark.text),
+                urn="" if remark.is_about_engine else urn,
+                is_warning=remark.is_short,
+            )
+
     def _rest(self, seconds: float) -> None:
         self.stop.wait(seconds)
+
+
+def _stock_of(settings: Settings) -> Stock:
+    # a client of its own: one that gives an engine up sooner than an update's does
+    connect = functools.cache(lambda: settings.connect(connect_wait_s=CONNECT_WAIT_S))
+    return Stock(connect)

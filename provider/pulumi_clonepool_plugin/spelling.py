@@ -128,7 +128,8 @@ def _field_names() -> re.Pattern[str]:
     declared += [function.outputs for function in FUNCTIONS]
     names = {name for fields in declared for name in _names(fields) if "_" in name}
     names |= {function.name for function in FUNCTIONS}
-    return re.compile(rf"\b(?:{'|'.join(sorted(names))})\b")
+    # in quotation marks it is a value
+    return re.compile(rf"(?<!\")\b(?:{'|'.join(sorted(names))})\b")
 
 
 def _names(fields: Iterable[Field]) -> Iterator[str]:

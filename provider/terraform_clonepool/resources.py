@@ -36,6 +36,7 @@ _KEPT: Final = (
     "It is in the state, tainted: the next apply deletes it and makes it again. If it turns out "
     "well by itself, `terraform untaint ADDRESS` keeps it."
 )
+_ATTACHMENT: Final = "ServerStorageAttachment"
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -70,10 +71,26 @@ class ManagedResource:
         return list(diagnostics.violations(found, self._fields))
 
     def plan(self, *, config: Values, prior: Values | None) -> Plan:
-        """What it will be; the engine is not asked."""
+        """What it will be; the engine is not asked for it."""
         if prior is None:
             return plan_create(self._managed.shown, config=config)
         return plan_update(self._managed.shown, config=config, prior=prior)
+
+    def remarks(self, plan: Values, *, prior: Values | None) -> list[pb.Diagnostic]:
+        """A warning where the stock is short for what is to be made, and nothing where it is not.
+
+        Terraform has no quieter word than a warning, and shows it in full.
+        """
+        session = self._session
+        is_making = prior is None and self._managed.declared.name == _ATTACHMENT
+        if not is_making or session.applying.is_set() or not session.is_reachable:
+            return []
+        remark = session.stock.of_create(self._managed.declared, plan)
+        if remark is None or not (remark.is_short or remark.is_about_engine):
+            return []
+        summary, _, more = remark.text.partition("; " if remark.is_short else ": ")
+        attribute = "" if remark.is_about_engine else "pool"
+        return [diagnostics.warning(summary, f"{more}.", attribute=attribute)]
 
     def paths(self, names: Iterable[str]) -> list[pb.AttributePath]:
         """The messages for the fields of a plan."""

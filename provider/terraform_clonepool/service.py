@@ -107,6 +107,7 @@ class Provider:
             planned_state=write_value(plan.values),
             requires_replace=resource.paths(plan.replaces),
             planned_private=request.prior_private,
+            diagnostics=resource.remarks(plan.values, prior=prior),
         )
 
     def apply_resource_change(self, request: pb.ApplyRequest) -> pb.ApplyAnswer:
@@ -116,6 +117,7 @@ class Provider:
             resource.decode(read_value(value))
             for value in (request.prior_state, request.planned_state, request.config)
         )
+        self._session.applying.set()
         try:
             outcome = resource.apply(prior=prior, plan=plan, config=config)
         except Exception as error:  # noqa: BLE001 - whatever happens, the state is not lost

@@ -13,16 +13,19 @@ from terraform_clonepool.wire import UNKNOWN
 
 if TYPE_CHECKING:
     from clonepool.api.client import EngineClient
+    from clonepool_resources.stock import Stock
 
 
 class Session:
     """One process serves one provider block. Thread-safe once configured.
 
-    ``stop`` is set by Ctrl-C: whoever waits gives up then.
+    ``stop`` is set by Ctrl-C: whoever waits gives up then. ``applying`` is set by the first change:
+    what is planned after it was planned before, and is planned again with more of it known.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self.applying = threading.Event()
         self._settings: Mapping[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -59,3 +62,21 @@ class Session:
         from clonepool.api.client import EngineClient  # noqa: PLC0415
 
         return EngineClient.connect(**self._settings)
+
+    @property
+    def stock(self) -> Stock:
+        """What plans may say of the engine's stock."""
+        with self._lock:
+            return self._stock
+
+    @functools.cached_property
+    def _stock(self) -> Stock:
+        # only a plan that makes something pays for the engine's messages
+        from clonepool.api.client import EngineClient  # noqa: PLC0415
+        from clonepool_resources.stock import CONNECT_WAIT_S, Stock  # noqa: PLC0415
+
+        # a client of its own: one that gives an engine up sooner than an apply's does
+        connect = functools.cache(
+            lambda: EngineClient.connect(**self._settings, connect_wait_s=CONNECT_WAIT_S)
+        )
+        return Stock(connect)

@@ -41,36 +41,6 @@ pulumi.export("pool", pool.name)
 pulumi.export("ready", clonepool.get_pool_output(name=pool.id).min_ready)
 pulumi.export("digest", image.digests.writable)
 """
-GO = """
-package main
-
-import (
-	"clonepool.dev/sdk/go/clonepool"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-)
-
-func main() {
-	pulumi.Run(func(ctx *pulumi.Context) error {
-		image, err := clonepool.NewMasterImage(ctx, "web", &clonepool.MasterImageArgs{
-			Writable: &clonepool.ImagePortionArgs{Source: pulumi.String("/images/web.raw")},
-		})
-		if err != nil {
-			return err
-		}
-		pool, err := clonepool.NewReplicaPool(ctx, "web", &clonepool.ReplicaPoolArgs{
-			MasterImage: image.Name,
-			MinReady:    pulumi.Int(2),
-			CloneMode:   clonepool.CloneModeThin,
-		})
-		if err != nil {
-			return err
-		}
-		stock := clonepool.GetPoolOutput(ctx, clonepool.GetPoolOutputArgs{Name: pool.ID()})
-		ctx.Export("ready", stock.Ready())
-		return nil
-	})
-}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +96,9 @@ def test_the_life_of_a_program_on_the_generated_python_sdk(
 
 
 @pytest.mark.go
-def test_the_generated_go_sdk_compiles_and_a_program_on_it(tmp_path: Path) -> None:
+def test_the_generated_go_sdk_compiles_and_the_example_on_it(tmp_path: Path) -> None:
     module = sdks.go_sdk(tmp_path / "sdk")
-    (module / "main.go").write_text(GO)
+    shutil.copyfile(EXAMPLES / "pulumi-go/main.go", module / "main.go")
 
     sdks.run(["go", "build", "-mod=readonly", "-o", str(tmp_path / "program"), "."], cwd=module)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 VENV = Path(sys.prefix)
+_FROM_PATH = "warning: using pulumi-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,16 @@ class Result:
     exit_code: int
     stdout: str
     text: str
+
+    @property
+    def diagnostics(self) -> list[str]:
+        """The lines of the section of that name: above it, Pulumi shows them while it works."""
+        _, _, section = self.text.partition("\nDiagnostics:\n")
+        # the sections' lines are indented, deepest what was said, and an empty line ends a group
+        listed = section.partition("\nResources:")[0].partition("\nOutputs:")[0]
+        lines = [line.strip() for line in listed.splitlines() if line.startswith("    ")]
+        # a plugin that stands on PATH, as in tests, is remarked on each time
+        return [line for line in lines if not line.startswith(_FROM_PATH)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +75,15 @@ class PulumiProject:
         """Lay the project out and make its stack."""
         (self.folder / "state").mkdir(parents=True)
         self.write(program)
+        self.describe()
+        self.run("stack", "init", self.stack)
+
+    def describe(self) -> None:
+        """Write its Pulumi.yaml."""
         options = {"toolchain": "pip", "virtualenv": str(VENV)}
         described = {"name": self.name, "runtime": {"name": "python", "options": options}}
         # JSON is YAML
         (self._source / "Pulumi.yaml").write_text(json.dumps(described))
-        self.run("stack", "init", self.stack)
 
     @property
     def _source(self) -> Path:

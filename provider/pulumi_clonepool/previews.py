@@ -1,0 +1,72 @@
+"""What a preview says of stock. The program says it: a provider's hook can't tell it from an up.
+
+The program knows that it is a preview, and by what is unknown whether a resource is made or
+replaced, or an image changed. A changed pool looks like one that stays: it says nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+
+from pulumi_clonepool.settings import Settings, stack_settings
+
+if TYPE_CHECKING:
+    from clonepool_resources.stock import Remark, Stock
+    from pulumi_clonepool.resource import ClonepoolResource
+
+# the names that the engine is asked about
+_NAMES = ("name", "pool")
+
+
+def remark_on(resource: ClonepoolResource) -> None:
+    """In a preview, say what stock a resource meets that is to be made or moved. Doesn't wait."""
+    if pulumi.runtime.is_dry_run():
+        # as an output it is waited for before the program ends
+        remark: Awaitable[Any] = _remark(resource)
+        pulumi.Output.from_input(remark)
+
+
+async def _remark(resource: ClonepoolResource) -> None:
+    try:
+        remark = await _find_remark(resource)
+    except Exception:  # noqa: BLE001 - a resource that was refused tells so by itself
+        return
+    if remark is None:
+        return
+    say = pulumi.log.warn if remark.is_short else pulumi.log.info
+    say(remark.text, resource=None if remark.is_about_engine else resource)
+
+
+async def _find_remark(resource: ClonepoolResource) -> Remark | None:
+    declared = resource.declaration
+    is_new = not await resource.id.is_known()
+    version: pulumi.Output[int] | None = getattr(resource, "version", None)
+    if not is_new and (version is None or await version.is_known()):
+        return None
+    outputs = {name: getattr(resource, name, None) for name in _NAMES}
+    inputs = {name: await found.future() for name, found in outputs.items() if found is not None}
+    stock = _stock(stack_settings())
+    ask = stock.of_create if is_new else stock.of_change
+    return await asyncio.to_thread(ask, declared, inputs)
+
+
+@functools.cache
+def _stock(settings: Settings) -> Stock:
+    # only a preview that makes something pays for the engine's messages
+    from clonepool.api.client import EngineClient  # noqa: PLC0415
+    from clonepool_resources.stock import CONNECT_WAIT_S, Stock  # noqa: PLC0415
+
+    connect = functools.cache(
+        lambda: EngineClient.connect(
+            endpoint=settings.endpoint,
+            token=settings.token,
+            ca_file=settings.ca_file,
+            connect_wait_s=CONNECT_WAIT_S,
+        )
+    )
+    return Stock(connect)
