@@ -16,7 +16,9 @@ def said(program: str) -> str:
 
 
 def test_grpc_is_loaded_and_asyncio_is_not() -> None:
-    program = "print('grpc' in sys.modules, 'asyncio' in sys.modules, 'typing_extensions' in sys.modules)"
+    program = (
+        "print('grpc' in sys.modules, 'asyncio' in sys.modules, 'typing_extensions' in sys.modules)"
+    )
     assert "True False False" == said(LIGHTLY + program)
 
 

@@ -56,10 +56,18 @@ def processes_in(folder: Path) -> Sequence[int]:
 def _is_in(process: Path, folder: str) -> bool:
     try:
         told = (process / "cmdline").read_bytes().decode(errors="replace")
-        held = [os.readlink(link) for link in (process / "fd").iterdir()]
+        held = [_target(link) for link in (process / "fd").iterdir()]
     except OSError:
         return False  # gone meanwhile, or another user's
     return folder in told or any(path.startswith(folder) for path in held)
+
+
+def _target(link: Path) -> str:
+    """What a descriptor leads to; a busy process closes some while they are read."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
 
 
 def test_the_demo_shows_everything_with_figures(temp: Path) -> None:
