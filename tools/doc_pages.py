@@ -5,6 +5,7 @@ An example is always a whole file under examples/ that a test runs; no page has 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ def shown(file: Path, language: str) -> str:
 
 
 def document(
-    *, tool: str, head: Mapping[str, str], title: str = "", parts: Iterable[str] = ()
+    *, tool: str, head: Mapping[str, str | bool], title: str = "", parts: Iterable[str] = ()
 ) -> str:
     """One page: its front matter, who made it, and its parts with an empty line between them."""
-    front = "\n".join(["---", *(f"{name}: {text}" for name, text in head.items()), "---"])
+    # a value of JSON is one of YAML, whatever it holds
+    lines = (f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in head.items())
+    front = "\n".join(["---", *lines, "---"])
     begun = [f"{front}\n{_made_by(tool)}", *([f"# {title}"] if title else [])]
     return "\n\n".join([*begun, *(part.strip("\n") for part in parts)]) + "\n"
 

@@ -44,19 +44,19 @@ def pages(schema: Schema) -> Iterator[tuple[str, str]]:
         yield f"{API}/{name.lower()}/_index.md", _page(head, parts)
 
 
-def _page(head: Mapping[str, str], parts: Iterable[str]) -> str:
+def _page(head: Mapping[str, str | bool], parts: Iterable[str]) -> str:
     # the registry shows the title of the front matter, a reader of the file the heading
-    return document(tool=TOOL, head=head, title=head["title"].strip('"'), parts=parts)
+    return document(tool=TOOL, head=head, title=str(head["title"]), parts=parts)
 
 
-def _head(title: str, what: str = "resource") -> Mapping[str, str]:
+def _head(title: str, what: str = "resource") -> Mapping[str, str | bool]:
     told = f"Documentation for the {title} {what} with examples, properties and supporting types."
     return {
-        "title": f'"{title}"',
-        "title_tag": f'"{title}"',
-        "meta_desc": f'"{told}"',
+        "title": title,
+        "title_tag": title,
+        "meta_desc": told,
         "layout": "api",
-        "no_edit_this_page": "true",
+        "no_edit_this_page": True,
     }
 
 

@@ -33,7 +33,10 @@ have it.
 
 `pip install "clonepool[terraform]"`, then `clonepool terraform install`: after it a plain
 `terraform init` (or `tofu init`) finds the provider. [How it differs from the Pulumi
-provider](differences.md)."""
+provider](differences.md).
+
+A plan warns where a pool has nothing ready for an attachment that is to be made;
+`CLONEPOOL_PREVIEW_STOCK=off` in the environment keeps that out."""
 SECTIONS = (
     ("Required", lambda each: each.required),
     ("Optional", lambda each: each.optional),
@@ -75,7 +78,7 @@ def page(title: str, description: str, example: str, fields: Iterable[Field], *m
         *nested(block.attributes, types, path=""),
         *more,
     ]
-    return document(tool=TOOL, head={"page_title": f'"{title}"'}, title=title, parts=parts)
+    return document(tool=TOOL, head={"page_title": title}, title=title, parts=parts)
 
 
 def attributes(found: Iterable[pb.Schema.Attribute], types: Mapping[str, Field]) -> str:

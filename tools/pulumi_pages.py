@@ -59,7 +59,9 @@ def overview(schema: Mapping[str, Any]) -> Iterator[str]:
         "Pulumi language through generated SDKs, and YAML; it can import, keeps what is half made, "
         "and Ctrl-C takes back what waits. The **classes of `pulumi_clonepool`** are for Python "
         "alone, run inside Pulumi's own Python provider, and take a resource wherever a name is "
-        "asked for. `clonepool migrate pulumi` turns a stack of the classes into one of the plugin."
+        "asked for. A name that is left out is made by Pulumi's autonaming with the plugin, of "
+        "project, stack and logical name with the classes. `clonepool migrate pulumi` turns a "
+        "stack of the classes into one of the plugin."
     )
     yield "## Example\n\nOne master image, a pool of its replicas, and a server that gets one."
     for title, file, word in (

@@ -52,7 +52,7 @@ def _line(name: str, said: Schema, schema: Schema, *, is_required: bool = False)
         words.append(f"Default: `{json.dumps(said['default'])}`.")
     if "defaultInfo" in said:
         variables = " or ".join(f"`{name}`" for name in said["defaultInfo"]["environment"])
-        words.append(f"Left out, it is {variables} of the environment.")
+        words.append(f"Environment: {variables}.")
     if said.get("willReplaceOnChanges"):
         words.append("**A change replaces the resource.**")
     return " ".join(words)

@@ -48,11 +48,17 @@ async def _find_remark(resource: ClonepoolResource) -> Remark | None:
     version: pulumi.Output[int] | None = getattr(resource, "version", None)
     if not is_new and (version is None or await version.is_known()):
         return None
-    outputs = {name: getattr(resource, name, None) for name in _NAMES}
-    inputs = {name: await found.future() for name, found in outputs.items() if found is not None}
+    inputs = {name: await _shown(getattr(resource, name, None)) for name in _NAMES}
     stock = _stock(stack_settings())
     ask = stock.of_create if is_new else stock.of_change
     return await asyncio.to_thread(ask, declared, inputs)
+
+
+async def _shown(output: pulumi.Output[str] | None) -> str | None:
+    """A name that may be shown: None where it is unknown, secret or not there."""
+    if output is None or await output.is_secret():
+        return None
+    return await output.future()
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tools import pulumi_examples
 
@@ -76,7 +77,7 @@ def test_what_replaces_what_is_secret_and_what_is_the_default_is_marked() -> Non
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
 def test_a_page_has_the_registry_s_front_matter_and_its_links_lead_somewhere(path: Path) -> None:
     text = path.read_text()
-    head = dict(line.split(": ", 1) for line in text.split("---\n")[1].splitlines())
+    head = yaml.safe_load(text.split("---\n")[1])
 
     assert {"title", "meta_desc", "layout"} <= head.keys()
     assert ("api" if "api-docs" in path.parts else "package") == head["layout"]

@@ -1,4 +1,4 @@
-"""Check, Diff and previews over the wire: no engine is asked for any of them."""
+"""Check, Diff and previews over the wire: none of them needs an engine, and there is none."""
 
 from __future__ import annotations
 

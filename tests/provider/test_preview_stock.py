@@ -86,6 +86,16 @@ def test_an_engine_that_is_away_is_one_line_and_no_failure(make_project: MakePro
     assert said.startswith(f"nothing is known of stock: no engine answers at {AWAY}; start it")
 
 
+def test_a_name_that_the_program_keeps_secret_is_not_shown(
+    make_project: MakeProject, site: Site, pool: str
+) -> None:
+    program = attachments(pool, count=1).replace(f'pool="{pool}"', "pool=HIDDEN")
+    hidden = f'import pulumi\nHIDDEN = pulumi.Output.secret("{pool}")\n'
+    project = make_project(hidden + program, endpoint=site.engine.endpoint)
+
+    assert [] == project.run("preview").diagnostics
+
+
 def test_it_can_be_switched_off(make_project: MakeProject) -> None:
     project = make_project(attachments("web", count=1), endpoint=AWAY, **SWITCHED_OFF)
 

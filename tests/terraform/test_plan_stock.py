@@ -55,8 +55,8 @@ def test_a_plan_warns_once_of_a_pool_that_has_nothing_ready(
 def test_what_a_plan_makes_itself_is_no_reason_to_warn(
     project: TerraformProject, source: Path
 ) -> None:
-    """Neither before the pool is there nor while it fills: an apply plans each resource again."""
-    made = image("fresh", source) + pool("fresh", stock=1)
+    """An apply plans each resource again, once the pool is there and has nothing ready yet."""
+    made = image("fresh", source) + pool("fresh", stock=0)
     many = attachments("fresh", count=3).replace('"fresh"', "clonepool_replica_pool.pool.name")
     project.init(made + many)
 

@@ -57,12 +57,13 @@ def test_a_page_is_its_head_who_made_it_and_its_parts(tmp_path: Path) -> None:
 
     text = document(
         tool="make.py",
-        head={"title": "A", "layout": "api"},
+        head={"title": "A: b", "no_edit_this_page": True},
         title="A",
         parts=["One.\n", shown(tmp_path / "program.py", "python")],
     )
 
     assert text == (
-        "---\ntitle: A\nlayout: api\n---\n<!-- Made by tools/make.py; do not edit. -->\n\n"
+        '---\ntitle: "A: b"\nno_edit_this_page: true\n---\n'
+        "<!-- Made by tools/make.py; do not edit. -->\n\n"
         "# A\n\nOne.\n\n```python\nprint(1)\n```\n"
     )
