@@ -16,6 +16,7 @@ from clonepool.controllers.events import Events
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.filling import Filling
 from clonepool.controllers.forecasts import Forecasts
+from clonepool.controllers.holds import Holds
 from clonepool.controllers.images import Images
 from clonepool.controllers.imports import DeleteVersion, ImportImage
 from clonepool.controllers.operations import Operations
@@ -56,6 +57,7 @@ class Engine:
         self.operations = Operations(context)
         self.events = Events(context)
         self.forecasts = Forecasts(context)
+        self.holds = Holds(context)
         self._worker = Worker(
             context,
             {
@@ -70,6 +72,7 @@ class Engine:
             context,
             (
                 self.attachments.tidy,
+                self.holds.tidy,
                 Filling(context, self.scrub).plan_all,
                 self.images.retire_unused,
                 self.events.prune,
