@@ -65,7 +65,7 @@ class _Watched:
 class _Run:
     def __init__(self, plan: Plan, snapshot: Snapshot, *, one_by_one: bool) -> None:
         self._plan = plan
-        self._site = Site(snapshot)
+        self._site = Site(snapshot, hold=plan.hold)
         self._one_by_one = one_by_one
         self._watched: list[_Watched] = []
         self._failures: list[Failure] = []
