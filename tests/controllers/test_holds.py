@@ -19,10 +19,10 @@ WAITING, ATTACHED = AttachmentState.WAITING, AttachmentState.ATTACHED
 PAGE = PageRequest()
 
 
-def hold(rig: EngineRig, *counts: int, token: str = "h", **changes: object) -> Hold:
+def hold(rig: EngineRig, *counts: int, **changes: object) -> Hold:
     """Hold of pool ``web``, and of ``front`` with a second count."""
     wanted = [Wanted(pool=pool, count=n) for pool, n in zip(("web", "front"), counts, strict=False)]
-    asked = {"wanted": wanted, "duration_s": 600, "owner": "ci", "token": token, **changes}
+    asked = {"wanted": wanted, "duration_s": 600, "owner": "ci", "token": "h1", **changes}
     return rig.engine.holds.create(**asked)
 
 

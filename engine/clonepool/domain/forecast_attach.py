@@ -190,7 +190,8 @@ def _may_not_wait(stock: PoolStock) -> Refusal | None:
     way_out = f", or run `clonepool scrub run {name}`" if released else ""
     text = (
         f"pool {name} has no ready replica left for it ({stock.making()} being made, {released} "
-        f"released and not scrubbed yet{_tickets(counts)}); run again later, raise min_ready{way_out}"
+        f"released and not scrubbed yet{_tickets(counts)}); run again later, raise min_ready"
+        f"{way_out}"
     )
     return Refusal(reason="POOL_EMPTY", text=text)
 
