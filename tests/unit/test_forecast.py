@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -232,7 +233,7 @@ def test_a_pool_that_is_not_known_yet_is_not_guessed() -> None:
 def test_a_scrub_that_comes_in_time_may_change_what_else_is_touched() -> None:
     """With the engine looking after each release the replacement finds stock again, and the
     deletions are done; at once it fails, and they are not."""
-    front = pool({"name": "front"}, held={1: 1})
+    front = replace(pool(held={1: 1}), spec=replace(pool().spec, name="front"))
     web = pool(
         {"when_empty": WhenEmpty.FAIL, "min_ready": 1, "scrub": ScrubPolicy(threshold=1)},
         ready={},
