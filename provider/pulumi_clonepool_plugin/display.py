@@ -38,6 +38,10 @@ class Display:
             )
         )
 
+    def warning(self, message: str, *, urn: str) -> None:
+        """A line that stays."""
+        self._log(engine_pb2.LogRequest(severity=engine_pb2.WARNING, urn=urn, message=message))
+
     def _log(self, request: engine_pb2.LogRequest) -> None:
         with self._lock:
             channel = self._channel

@@ -54,12 +54,16 @@ class Session:
         """The life of one kind; its progress shows beside ``urn``. ``timeout_s`` 0 is ours."""
         waiting = Waiting(
             report=lambda message: self.display.progress(message, urn=urn),
+            warn=lambda message: self.display.warning(message, urn=urn),
             stopped=self.stop.is_set,
             # a wait that a Ctrl-C ends at once
             sleep=self._rest,
         )
         return kind.lifecycle(
-            client=self.client, waiting=waiting, timeout_s=timeout_s or self._settings.timeout_s
+            client=self.client,
+            waiting=waiting,
+            timeout_s=timeout_s or self._settings.timeout_s,
+            hold=self._settings.hold,
         )
 
     def _rest(self, seconds: float) -> None:
