@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -68,15 +69,16 @@ class Engine:
                 "scrub_volume": ScrubVolume(context),
             },
         )
-        self._planner = Planner(
-            context,
-            (
-                self.attachments.tidy,
-                self.holds.tidy,
-                Filling(context, self.scrub).plan_all,
-                self.images.retire_unused,
-                self.events.prune,
-            ),
+        self._planner = Planner(context, self._steps(context))
+
+    def _steps(self, context: Context) -> Sequence[Callable[[], None]]:
+        """What the planner looks after, in this order."""
+        return (
+            self.attachments.tidy,
+            self.holds.tidy,
+            Filling(context, self.scrub).plan_all,
+            self.images.retire_unused,
+            self.events.prune,
         )
 
     @classmethod

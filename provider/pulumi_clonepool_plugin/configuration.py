@@ -57,7 +57,7 @@ class Settings:
                 if timeout
                 else DEFAULT_TIMEOUT_S
             ),
-            hold=chosen_ticket(_text(values.get("hold"))),
+            hold=ticket_of(values),
             unknown=tuple(key for key in _ENGINE_KEYS if values.get(key) is UNKNOWN),
         )
 
@@ -101,6 +101,11 @@ def problems(values: Inputs) -> Iterator[FieldViolation]:
             checks.get(key, str)(value)
         except InvalidArgument as error:
             yield FieldViolation(field=key, description=error.violations[0].description)
+
+
+def ticket_of(values: Inputs) -> str:
+    """The ticket of a configuration, else of the environment. Raises InvalidArgument for none."""
+    return chosen_ticket(_text(values.get("hold")))
 
 
 def changed(old: Inputs, new: Inputs) -> tuple[str, ...]:

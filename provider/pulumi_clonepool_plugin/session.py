@@ -26,6 +26,7 @@ class Session:
         self.stop = threading.Event()
         self._lock = threading.Lock()
         self._settings = Settings()
+        self._ticket: str | None = None
         self._client: EngineClient | None = None
 
     def attach(self, address: str) -> None:
@@ -41,6 +42,15 @@ class Session:
         """Take the provider's settings; nothing is connected yet."""
         with self._lock:
             self._settings, self._client = settings, None
+
+    def bring(self, ticket: str) -> None:
+        """The ticket that attachments bring from now on, whatever the settings say.
+
+        Where a provider's settings do not differ, Pulumi configures it with those of the run
+        before; and another ticket shall be no difference. What is checked is always this run's.
+        """
+        with self._lock:
+            self._ticket = ticket
 
     @property
     def client(self) -> EngineClient:
@@ -63,7 +73,7 @@ class Session:
             client=self.client,
             waiting=waiting,
             timeout_s=timeout_s or self._settings.timeout_s,
-            hold=self._settings.hold,
+            hold=self._settings.hold if self._ticket is None else self._ticket,
         )
 
     def _rest(self, seconds: float) -> None:

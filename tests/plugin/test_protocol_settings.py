@@ -174,6 +174,22 @@ def test_attachments_bring_the_ticket_and_one_of_no_use_is_warned_of(
     assert [(urn("ServerStorageAttachment"), said)] == plugin.display.lines
 
 
+def test_the_ticket_of_this_run_counts_though_pulumi_configures_by_the_last_one_s(
+    plugin: Plugin, engine: FaultyEngine, endpoint: str
+) -> None:
+    """Where DiffConfig finds nothing, Pulumi hands Configure the settings of its state."""
+    attachment = {"name": "a1", "pool": "web", "server": "web1"}
+    for now, brought in (({"hold": "new"}, "new"), ({}, "")):
+        news = struct({"endpoint": endpoint, **now})
+        plugin.stub.CheckConfig(provider_pb2.CheckRequest(urn="urn:pulumi:...", news=news))
+        plugin.configure(endpoint=endpoint, hold="of-the-last-run")
+        plugin.create(
+            "ServerStorageAttachment",
+            plugin.checked("ServerStorageAttachment", {**attachment, "name": f"a{len(now)}"}),
+        )
+        assert brought == engine.knobs.tickets[-1]
+
+
 def test_another_ticket_is_no_change_of_the_provider(plugin: Plugin) -> None:
     request = provider_pb2.DiffRequest(
         old_inputs=struct({"hold": "t1"}), news=struct({"hold": "t2"}), urn="urn:pulumi:..."

@@ -50,6 +50,15 @@ def ids(client: EngineClient) -> dict[str, str]:
     return {kind: message.id for kind, message in made.items()}
 
 
+def hold_requests(ids: dict[str, str]) -> dict[str, Any]:
+    return {
+        "CreateHold": HOLD,
+        "GetHold": pb.GetRequest(id=ids["hold"]),
+        "ListHolds": pb.ListRequest(pool="web"),
+        "ReleaseHold": pb.DeleteRequest(id=ids["hold"]),
+    }
+
+
 def requests(ids: dict[str, str]) -> dict[str, Any]:
     return {
         "GetEngineInfo": pb.GetEngineInfoRequest(),
@@ -75,10 +84,7 @@ def requests(ids: dict[str, str]) -> dict[str, Any]:
         "ListAttachments": pb.ListRequest(pool="web", server="web1"),
         "UpdateAttachment": pb.UpdateAttachmentRequest(id=ids["attachment"], spec=ATTACHMENT),
         "DeleteAttachment": pb.DeleteAttachmentRequest(id=ids["attachment"]),
-        "CreateHold": HOLD,
-        "GetHold": pb.GetRequest(id=ids["hold"]),
-        "ListHolds": pb.ListRequest(pool="web"),
-        "ReleaseHold": pb.DeleteRequest(id=ids["hold"]),
+        **hold_requests(ids),
         "GetVolume": pb.GetRequest(id="volume-1"),
         "ListVolumes": pb.ListVolumesRequest(pool="web", state="released"),
         "StartScrub": pb.StartScrubRequest(pool="web"),

@@ -78,16 +78,12 @@ def attach(  # noqa: PLR0913 - one parameter an option
     if user is not None:
         spec.system_user.CopyFrom(user)
     _name_server(spec, server=server, initiator=initiator, select=select)
-    request = pb.CreateAttachmentRequest(
-        spec=spec,
-        request_token=request_token("attach", name),
-        hold=hold or client_environment().hold,
-    )
+    ticket = hold or client_environment().hold
+    token = request_token("attach", name)
+    request = pb.CreateAttachmentRequest(spec=spec, request_token=token, hold=ticket)
     timeout_s = 0.0 if no_wait else parse_duration(timeout, field="--timeout")
     with connect() as client:
-        made = client.call("CreateAttachment", request)
-        if made.hold_note:
-            output.note(f"warning: {made.hold_note}; it goes on without")
+        made = _begin(client, request)
         if made.state == "waiting" and not no_wait:
             made = _wait_for_turn(client, request, waiting_id=made.id, timeout_s=timeout_s)
     if not secret:
@@ -131,6 +127,14 @@ def _name_server(
         spec.server = server
     else:
         raise InvalidArgument.field("--server", "give --server, --initiator or --select")
+
+
+def _begin(client: EngineClient, request: Any) -> Any:
+    """The first answer; a ticket that is no use is said now, and never again."""
+    made = client.call("CreateAttachment", request)
+    if made.hold_note:
+        output.note(f"warning: {made.hold_note}; it goes on without")
+    return made
 
 
 def _wait_for_turn(client: EngineClient, request: Any, *, waiting_id: str, timeout_s: float) -> Any:
