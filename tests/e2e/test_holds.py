@@ -115,14 +115,17 @@ def test_an_up_takes_what_its_forecast_has_held(start: Start, site: Site) -> Non
 def test_the_stacks_configuration_names_a_ticket_and_one_of_no_use_is_warned_of(
     start: Start, site: Site
 ) -> None:
-    pool = stocked(site)
-    ticket = holds.hold(site, pool, 1)
-    project = start(site, program(pool, "first"))
-    project.run("config", "set", "clonepool:hold", ticket)
-    project.run("up", "--skip-preview")
-    assert {pool: 0} == holds.left(site, ticket)
+    pool = stocked(site, ready=4)
+    tickets = [holds.hold(site, pool, 1) for _ in range(2)]
+    names = ("first", "second")
+    project = start(site, program(pool))
+    for number, ticket in enumerate(tickets, 1):
+        project.run("config", "set", "clonepool:hold", ticket)
+        project.write(program(pool, *names[:number]))
+        project.run("up", "--skip-preview")
+        assert {pool: 0} == holds.left(site, ticket)
 
-    project.write(program(pool, "first", "second"))
+    project.write(program(pool, *names, "third"))
     done = project.run("up", "--skip-preview")
     assert f"ticket {ticket} is used up: its 1 of pool {pool} are taken" in done.text
     assert "+ 1 created" in done.text
