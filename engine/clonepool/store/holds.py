@@ -187,10 +187,11 @@ def release(transaction: Transaction, *, ticket: str, now: float) -> None:
     """Give back what a ticket still holds; one that is over or unknown is no error."""
     rows = transaction.sql(f"{_SELECT} WHERE h.ticket = ? ORDER BY h.n", (ticket,)).fetchall()
     for hold in _grouped(rows):
+        if hold.expires_at <= now:
+            continue  # it expired: `tidy` tells of it
         transaction.sql("DELETE FROM hold WHERE ticket = ?", (ticket,))
-        reason = "HOLD_RELEASED" if hold.expires_at > now else "HOLD_EXPIRED"
         text = f"gave back {_left(hold)}"
-        _tell(transaction, ticket=ticket, reason=reason, message=text, now=now)
+        _tell(transaction, ticket=ticket, reason="HOLD_RELEASED", message=text, now=now)
 
 
 def end_of_pool(transaction: Transaction, *, pool_id: str, pool: str, now: float) -> None:

@@ -316,8 +316,8 @@ class EngineServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeletePool(self, request, context):
-        """The name is free at once; its volumes are scrubbed and destroyed behind. Absent: OK.
-        FAILED_PRECONDITION: attachments hold volumes of it (they are named).
+        """The name is free at once; its volumes are scrubbed and destroyed behind, and its holds end.
+        Absent: OK. FAILED_PRECONDITION: attachments hold volumes of it (they are named).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

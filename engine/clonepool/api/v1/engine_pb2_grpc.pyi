@@ -70,8 +70,8 @@ class EngineStub:
     UpdatePool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.UpdatePoolRequest, _engine_pb2.ReplicaPool]
     """In place, by id. As CreatePool; INVALID_ARGUMENT: name, master_image or fabric would change."""
     DeletePool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]
-    """The name is free at once; its volumes are scrubbed and destroyed behind. Absent: OK.
-    FAILED_PRECONDITION: attachments hold volumes of it (they are named).
+    """The name is free at once; its volumes are scrubbed and destroyed behind, and its holds end.
+    Absent: OK. FAILED_PRECONDITION: attachments hold volumes of it (they are named).
     """
     ResetPool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]
     """Start again a pool that repeated failures stopped. Not stopped: OK. NOT_FOUND."""
@@ -186,8 +186,8 @@ class EngineAsyncStub(EngineStub):
     UpdatePool: _aio.UnaryUnaryMultiCallable[_engine_pb2.UpdatePoolRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """In place, by id. As CreatePool; INVALID_ARGUMENT: name, master_image or fabric would change."""
     DeletePool: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]  # type: ignore[assignment]
-    """The name is free at once; its volumes are scrubbed and destroyed behind. Absent: OK.
-    FAILED_PRECONDITION: attachments hold volumes of it (they are named).
+    """The name is free at once; its volumes are scrubbed and destroyed behind, and its holds end.
+    Absent: OK. FAILED_PRECONDITION: attachments hold volumes of it (they are named).
     """
     ResetPool: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """Start again a pool that repeated failures stopped. Not stopped: OK. NOT_FOUND."""
@@ -371,8 +371,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         request: _engine_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.DeleteResponse, _abc.Awaitable[_engine_pb2.DeleteResponse]]:
-        """The name is free at once; its volumes are scrubbed and destroyed behind. Absent: OK.
-        FAILED_PRECONDITION: attachments hold volumes of it (they are named).
+        """The name is free at once; its volumes are scrubbed and destroyed behind, and its holds end.
+        Absent: OK. FAILED_PRECONDITION: attachments hold volumes of it (they are named).
         """
 
     @_abc_1.abstractmethod
