@@ -106,6 +106,30 @@ def test_who_waits_does_not_keep_a_ticket_from_its_stock(full: EngineRig) -> Non
     assert [ATTACHED, ATTACHED] == [attach(full, name, hold=ticket).state for name in "fg"]
 
 
+def test_the_next_replica_is_for_who_waits_and_not_for_the_ticket(web: EngineRig) -> None:
+    """Holds do not starve who waits: what is made beside them is theirs."""
+    web.add_pool(min_ready=2, max_replicas=5, scrub=ScrubPolicy(threshold=99))
+    web.engine.attachments.lease_s = 1000
+    ticket = hold(web, 2).id
+    web.wait_ready(4)
+    for name in "abc":
+        web.attach_and_wait(name)
+    assert [2] == left(web, ticket)
+    # at max_replicas there is nothing left to make: only the ticket is served
+    assert 2 == web.count(V.READY)
+    assert WAITING is attach(web, "d").state
+    assert ATTACHED is attach(web, "e", hold=ticket).state
+
+
+def test_a_ticket_does_not_refill(full: EngineRig) -> None:
+    """Who attached by it and gave it back has used it."""
+    ticket = hold(full, 1).id
+    taken = attach(full, "a", hold=ticket)
+    full.release(taken)
+    assert [0] == left(full, ticket)
+    assert attach(full, "a", hold=ticket).hold_note
+
+
 def test_what_expires_goes_to_who_waits(full: EngineRig) -> None:
     ticket = hold(full, 2, duration_s=60).id
     assert [ATTACHED, ATTACHED, WAITING] == [attach(full, name).state for name in "abc"]
