@@ -26,6 +26,15 @@ class TlsSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HoldSettings:
+    """How much of a pool may be held at once, by how many tickets, and for how long."""
+
+    max_share_percent: int = 50
+    max_duration_s: float = 3600.0
+    max_tickets: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything ``clonepool serve`` can be told; the defaults work at once.
 
@@ -46,3 +55,4 @@ class Settings:
     workers: int = 4
     log_level: str = "info"
     log_format: str = "plain"
+    holds: HoldSettings = field(default_factory=HoldSettings)

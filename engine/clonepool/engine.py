@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from clonepool.controllers.events import Events
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.filling import Filling
 from clonepool.controllers.forecasts import Forecasts
+from clonepool.controllers.holds import Holds
 from clonepool.controllers.images import Images
 from clonepool.controllers.imports import DeleteVersion, ImportImage
 from clonepool.controllers.operations import Operations
@@ -56,6 +58,7 @@ class Engine:
         self.operations = Operations(context)
         self.events = Events(context)
         self.forecasts = Forecasts(context)
+        self.holds = Holds(context)
         self._worker = Worker(
             context,
             {
@@ -66,14 +69,16 @@ class Engine:
                 "scrub_volume": ScrubVolume(context),
             },
         )
-        self._planner = Planner(
-            context,
-            (
-                self.attachments.tidy,
-                Filling(context, self.scrub).plan_all,
-                self.images.retire_unused,
-                self.events.prune,
-            ),
+        self._planner = Planner(context, self._steps(context))
+
+    def _steps(self, context: Context) -> Sequence[Callable[[], None]]:
+        """What the planner looks after, in this order."""
+        return (
+            self.attachments.tidy,
+            self.holds.tidy,
+            Filling(context, self.scrub).plan_all,
+            self.images.retire_unused,
+            self.events.prune,
         )
 
     @classmethod

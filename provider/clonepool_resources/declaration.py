@@ -49,6 +49,7 @@ GET_POOL: Final = Function(
         _out("max_replicas", Kind.INT, "How many replicas there may be."),
         *(_out(state, Kind.INT, text) for state, text in COUNTED_STATES.items()),
         _out("stale", Kind.INT, "Ready ones of an old image version."),
+        _out("held", Kind.INT, "Ready ones that are held for tickets."),
         _out("waiting", Kind.INT, "Attachments in the queue."),
         _out("clone_kind", Kind.STRING, "What clones really are: `thin`, `full`, or empty."),
         _out("stopped_reason", Kind.STRING, "Why filling stopped; empty while it goes on."),

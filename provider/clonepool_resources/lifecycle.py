@@ -60,15 +60,24 @@ class NotSettled(Exception):
 
 
 class Lifecycle(ABC):
-    """One kind of resource; its subclasses know its messages and what "done" means for it."""
+    """One kind of resource; its subclasses know its messages and what "done" means for it.
+
+    ``hold`` is a ticket, "" for none; it matters to attachments only.
+    """
 
     resource: ClassVar[Resource]
     noun: ClassVar[str]  # as in the RPCs' names
 
     def __init__(
-        self, *, client: Caller, waiting: Waiting, timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        *,
+        client: Caller,
+        waiting: Waiting,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        hold: str = "",
     ) -> None:
         self._client = client
+        self._hold = hold
         self._waiting = waiting
         self._timeout_s = timeout_s
 

@@ -25,6 +25,7 @@ def pool_value(pool: pb.ReplicaPool) -> dict[str, Value]:
         "scrubbing": counts.scrubbing,
         "faulty": counts.faulty,
         "stale": counts.stale,
+        "held": counts.held,
         "waiting": counts.waiting,
         "clone_kind": pool.clone_kind,
         "stopped_reason": pool.stopped_reason,

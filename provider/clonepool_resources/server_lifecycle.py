@@ -98,6 +98,8 @@ class AttachmentLifecycle(Lifecycle):
         )
         if isinstance(begun, FailedPrecondition):
             raise begun
+        if begun.hold_note:
+            self._waiting.warn(f"{self._title(inputs)}: {begun.hold_note}; it goes on without")
         return begun
 
     def _get(self, resource_id: str) -> Any:
@@ -120,7 +122,9 @@ class AttachmentLifecycle(Lifecycle):
         )
 
     def _create_request(self, inputs: Inputs, token: str) -> Message:
-        return pb.CreateAttachmentRequest(spec=convert.attachment_spec(inputs), request_token=token)
+        return pb.CreateAttachmentRequest(
+            spec=convert.attachment_spec(inputs), request_token=token, hold=self._hold
+        )
 
     def _update_request(self, resource_id: str, inputs: Inputs) -> Message:
         return pb.UpdateAttachmentRequest(id=resource_id, spec=convert.attachment_spec(inputs))

@@ -44,13 +44,19 @@ class Stock:
     """The stock of one engine, for the previews of one process. Thread-safe.
 
     Nothing is raised, and nothing is said twice. ``connect`` gives a client; a setting that is
-    only known after the apply (FailedPrecondition) is a reason to say nothing.
+    only known after the apply (FailedPrecondition) is a reason to say nothing. ``hold`` is the
+    ticket that the apply will bring, "" for none.
     """
 
     def __init__(
-        self, connect: Callable[[], Caller], *, clock: Callable[[], float] = time.monotonic
+        self,
+        connect: Callable[[], Caller],
+        *,
+        hold: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
+        self._hold = hold
         self._clock = clock
         self._lock = threading.Lock()
         self._asked: set[tuple[str, str]] = set()
@@ -105,8 +111,10 @@ class Stock:
         # an old version's replicas are on their way out: nobody gets them
         ready, stock = found.counts.ready - found.counts.stale, found.spec.min_ready
         of = f" of {stock}" if ready <= stock else ""
-        said = f"pool {pool}: ready {ready}{of} now"
-        if ready > 0:
+        held = f" ({found.counts.held} held for tickets)" if found.counts.held else ""
+        said = f"pool {pool}: ready {ready}{of} now{held}"
+        # what a ticket still holds, only the engine's forecast says
+        if ready > (0 if self._hold else found.counts.held):
             return Remark(text=said)
         return Remark(text=f"{said}; {_what_follows(found)}", is_short=True)
 

@@ -29,10 +29,12 @@ def _never() -> bool:
 class Waiting:
     """How to wait: where progress goes, what the time is, and who says that it is in vain.
 
-    ``report`` gets one line each time it changes; ``stopped`` tells that the caller has gone.
+    ``report`` gets one line each time it changes, ``warn`` what should still be seen at the end;
+    ``stopped`` tells that the caller has gone.
     """
 
     report: Callable[[str], None] = _silent
+    warn: Callable[[str], None] = _silent
     stopped: Callable[[], bool] = _never
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep

@@ -2,7 +2,8 @@
 
 The engine is found by the stack's configuration (``clonepool:endpoint``, ``clonepool:token``,
 ``clonepool:caFile``), else by ``CLONEPOOL_ENDPOINT``, ``CLONEPOOL_TOKEN`` and
-``CLONEPOOL_CA_FILE``, else it is this machine's own.
+``CLONEPOOL_CA_FILE``, else it is this machine's own. ``clonepool:hold``, else ``CLONEPOOL_HOLD``,
+is a ticket that attachments are served by.
 """
 
 from pulumi_clonepool.args import (

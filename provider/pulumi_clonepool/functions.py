@@ -37,6 +37,7 @@ class PoolInfo:
     scrubbing: int
     faulty: int
     stale: int
+    held: int
     waiting: int
     clone_kind: str
     stopped_reason: str

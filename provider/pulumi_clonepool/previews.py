@@ -75,4 +75,4 @@ def _stock(settings: Settings) -> Stock:
             connect_wait_s=CONNECT_WAIT_S,
         )
     )
-    return Stock(connect)
+    return Stock(connect, hold=settings.hold)

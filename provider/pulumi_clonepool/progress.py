@@ -18,8 +18,17 @@ def _display() -> Any:
 
 def report(message: str) -> None:
     """Show a line until the next one replaces it; a display that is gone is no error."""
+    _show(message, severity=engine_pb2.INFO, ephemeral=True)
+
+
+def warn(message: str) -> None:
+    """Show a warning that stays."""
+    _show(message, severity=engine_pb2.WARNING, ephemeral=False)
+
+
+def _show(message: str, *, severity: Any, ephemeral: bool) -> None:
     request = engine_pb2.LogRequest(
-        severity=engine_pb2.INFO, message=f"clonepool: {message}", ephemeral=True
+        severity=severity, message=f"clonepool: {message}", ephemeral=ephemeral
     )
     try:
         _display().Log(request, timeout=1.0)

@@ -32,7 +32,7 @@ from clonepool_resources.storage_lifecycle import ImageLifecycle, PoolLifecycle
 from clonepool_resources.types import Resource
 from clonepool_resources.waiting import Waiting
 from pulumi_clonepool.errors import ProviderError, show_errors_in_one_line
-from pulumi_clonepool.progress import report
+from pulumi_clonepool.progress import report, warn
 from pulumi_clonepool.settings import Settings, engine_client
 
 REQUEST_TOKEN: Final = "__request_token"  # noqa: S105 - a property's name
@@ -129,8 +129,9 @@ class ClonepoolProvider(ResourceProvider):
     def _lifecycle(self) -> Lifecycle:
         return self.lifecycle_class(
             client=engine_client(self._settings),
-            waiting=Waiting(report=report),
+            waiting=Waiting(report=report, warn=warn),
             timeout_s=self._settings.timeout_s,
+            hold=self._settings.hold,
         )
 
     def _checked(self, props: Properties) -> Properties:

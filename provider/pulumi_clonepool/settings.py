@@ -12,6 +12,7 @@ import pulumi
 
 from clonepool.units import parse_duration
 from clonepool_resources.lifecycle import DEFAULT_TIMEOUT_S
+from clonepool_resources.tickets import chosen_ticket
 
 if TYPE_CHECKING:
     from clonepool.api.client import EngineClient
@@ -22,17 +23,18 @@ class Settings:
     """What a stack says about its engine; "" leaves it to the environment.
 
     ``timeout_s`` is for an import or for filling a pool: CLONEPOOL_CREATE_TIMEOUT, such as
-    ``2h``, else 30 minutes.
+    ``2h``, else 30 minutes. ``hold`` is the ticket that attachments are served by, "" for none.
     """
 
     endpoint: str = ""
     token: str = field(default="", repr=False)
     ca_file: str = ""
     timeout_s: float = DEFAULT_TIMEOUT_S
+    hold: str = ""
 
     @classmethod
     def of(cls, get: Callable[[str], Any]) -> Settings:
-        """Read ``clonepool:endpoint``, ``clonepool:token`` and ``clonepool:caFile`` by ``get``."""
+        """Read ``clonepool:endpoint``, ``:token``, ``:caFile`` and ``:hold`` by ``get``."""
         timeout = os.environ.get("CLONEPOOL_CREATE_TIMEOUT", "")
         return cls(
             endpoint=str(get("clonepool:endpoint") or ""),
@@ -43,6 +45,7 @@ class Settings:
                 if timeout
                 else DEFAULT_TIMEOUT_S
             ),
+            hold=chosen_ticket(str(get("clonepool:hold") or "")),
         )
 
 

@@ -11,13 +11,16 @@ from clonepool.api.endpoint import client_environment, parse_endpoint
 from clonepool.errors import FailedPrecondition, FieldViolation, InvalidArgument
 from clonepool.units import parse_duration
 from clonepool_resources.lifecycle import DEFAULT_TIMEOUT_S
+from clonepool_resources.tickets import chosen_ticket
 from clonepool_resources.types import Inputs, Value
 from pulumi_clonepool_plugin.properties import UNKNOWN
 
 if TYPE_CHECKING:
     from clonepool.api.client import EngineClient
 
-KEYS: Final = ("endpoint", "token", "caFile")
+# which engine it is; a ticket is not for long, so that another one is no change of the provider
+_ENGINE_KEYS: Final = ("endpoint", "token", "caFile")
+KEYS: Final = (*_ENGINE_KEYS, "hold")
 SECRET_KEYS: Final = ("token",)
 _HOW_TO_SHOW_ONESELF: Final = (
     "the token that the engine asks for over TCP (or set CLONEPOOL_TOKEN, or CLONEPOOL_CLIENT_CERT "
@@ -30,18 +33,20 @@ class Settings:
     """Which engine, and how long an import or the filling of a pool may take.
 
     What is "" comes from ``CLONEPOOL_*``, else it is this machine's own engine. ``unknown`` names
-    what is only known after the update; nothing that needs the engine can be done then.
+    what is only known after the update; nothing that needs the engine can be done then. ``hold``
+    is the ticket that attachments are served by, "" for none.
     """
 
     endpoint: str = ""
     token: str = field(default="", repr=False)
     ca_file: str = ""
     timeout_s: float = DEFAULT_TIMEOUT_S
+    hold: str = ""
     unknown: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, values: Inputs) -> Settings:
-        """Settings of a configuration. Raises InvalidArgument for a duration that is none."""
+        """Settings of a configuration. Raises InvalidArgument for no duration, or no ticket."""
         timeout = os.environ.get("CLONEPOOL_CREATE_TIMEOUT", "")
         return cls(
             endpoint=_text(values.get("endpoint")),
@@ -52,7 +57,8 @@ class Settings:
                 if timeout
                 else DEFAULT_TIMEOUT_S
             ),
-            unknown=tuple(key for key in KEYS if values.get(key) is UNKNOWN),
+            hold=ticket_of(values),
+            unknown=tuple(key for key in _ENGINE_KEYS if values.get(key) is UNKNOWN),
         )
 
     def missing(self) -> Mapping[str, str]:
@@ -87,6 +93,7 @@ def problems(values: Inputs) -> Iterator[FieldViolation]:
     checks: Mapping[str, Callable[[str], object]] = {
         "endpoint": lambda text: text and parse_endpoint(text),
         "token": _printable,
+        "hold": chosen_ticket,
     }
     for key in KEYS:
         value = values.get(key)
@@ -101,10 +108,17 @@ def problems(values: Inputs) -> Iterator[FieldViolation]:
             yield FieldViolation(field=key, description=error.violations[0].description)
 
 
+def ticket_of(values: Inputs) -> str:
+    """The ticket of a configuration, else of the environment. Raises InvalidArgument for none."""
+    return chosen_ticket(_text(values.get("hold")))
+
+
 def changed(old: Inputs, new: Inputs) -> tuple[str, ...]:
     """The keys whose values differ; none of them replaces the provider, or all it has made."""
     return tuple(
-        key for key in KEYS if new.get(key) is UNKNOWN or _text(old.get(key)) != _text(new.get(key))
+        key
+        for key in _ENGINE_KEYS
+        if new.get(key) is UNKNOWN or _text(old.get(key)) != _text(new.get(key))
     )
 
 

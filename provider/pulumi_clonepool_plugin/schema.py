@@ -55,6 +55,14 @@ _SETTINGS: Final[Mapping[str, Any]] = {
         "description": "A file of CA certificates that the engine's certificate is checked by.",
         "defaultInfo": {"environment": ["CLONEPOOL_CA_FILE"]},
     },
+    # without the variable as a default: an SDK would keep a ticket that is over in the state
+    "hold": {
+        "type": "string",
+        "description": (
+            "A ticket of `clonepool hold create` that attachments are served by. Left out, it is "
+            "`CLONEPOOL_HOLD`, if that is set. One that is no use is no error."
+        ),
+    },
 }
 
 

@@ -81,6 +81,8 @@ class ClonepoolProvider(provider_pb2_grpc.ResourceProviderServicer):
         """Say what is wrong with the provider's own settings."""
         values = from_message(request.news)
         failures = [_failure(violation) for violation in configuration.problems(values)]
+        if not failures:
+            self._session.bring(configuration.ticket_of(values))
         for key in configuration.SECRET_KEYS:
             if values.get(key) is not None:
                 values[key] = as_secret(values[key])

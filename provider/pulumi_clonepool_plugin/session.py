@@ -29,6 +29,7 @@ class Session:
         self.stop = threading.Event()
         self._lock = threading.Lock()
         self._settings = Settings()
+        self._ticket: str | None = None
         self._client: EngineClient | None = None
         self._stock = _stock_of(self._settings)
 
@@ -47,6 +48,15 @@ class Session:
             self._settings, self._client = settings, None
             self._stock = _stock_of(settings)
 
+    def bring(self, ticket: str) -> None:
+        """The ticket that attachments bring from now on, whatever the settings say.
+
+        Where a provider's settings do not differ, Pulumi configures it with those of the run
+        before; and another ticket shall be no difference. What is checked is always this run's.
+        """
+        with self._lock:
+            self._ticket = ticket
+
     @property
     def client(self) -> EngineClient:
         """The one client of these settings; it connects on its first call."""
@@ -59,12 +69,16 @@ class Session:
         """The life of one kind; its progress shows beside ``urn``. ``timeout_s`` 0 is ours."""
         waiting = Waiting(
             report=lambda message: self.display.progress(message, urn=urn),
+            warn=lambda message: self.display.say(message, urn=urn, is_warning=True),
             stopped=self.stop.is_set,
             # a wait that a Ctrl-C ends at once
             sleep=self._rest,
         )
         return kind.lifecycle(
-            client=self.client, waiting=waiting, timeout_s=timeout_s or self._settings.timeout_s
+            client=self.client,
+            waiting=waiting,
+            timeout_s=timeout_s or self._settings.timeout_s,
+            hold=self._settings.hold if self._ticket is None else self._ticket,
         )
 
     @property
@@ -89,4 +103,4 @@ class Session:
 def _stock_of(settings: Settings) -> Stock:
     # a client of its own: one that gives an engine up sooner than an update's does
     connect = functools.cache(lambda: settings.connect(connect_wait_s=CONNECT_WAIT_S))
-    return Stock(connect)
+    return Stock(connect, hold=settings.hold)

@@ -234,4 +234,9 @@ PROVIDER: Final = (
         "A client certificate's file, else `CLONEPOOL_CLIENT_CERT`; with its key.",
     ),
     _setting("client_key_file", "Its key's file, else `CLONEPOOL_CLIENT_KEY`."),
+    _setting(
+        "hold",
+        "A ticket of `clonepool hold create` that attachments are served by, else "
+        "`CLONEPOOL_HOLD`. One that is no use is no error.",
+    ),
 )

@@ -112,14 +112,19 @@ class ManagedResource:
         from clonepool_resources.lifecycle import NotSettled  # noqa: PLC0415 - see _lifecycle
 
         inputs = self._inputs(plan, config)
+        noted: list[str] = []
         try:
-            lifecycle = self._lifecycle(plan, verb="create")
+            lifecycle = self._lifecycle(plan, verb="create", warn=noted.append)
             state = lifecycle.create(inputs, token=str(uuid.uuid4()))
         except NotSettled as begun:
             return self._half_made(begun, plan, lifecycle)
         except ClonepoolError as error:
             return Outcome(values=None, said=self._said(error, inputs, doing="Creating"))
-        return Outcome(values=self._applied(plan, state))
+        said = [
+            diagnostics.warning(f"{self._title(inputs)} goes on without its ticket", note)
+            for note in noted
+        ]
+        return Outcome(values=self._applied(plan, state), said=said)
 
     def _update(self, plan: Values, *, config: Values, prior: Values) -> Outcome:
         """Change it in place."""
@@ -173,7 +178,9 @@ class ManagedResource:
             raw = self._upgrades[older](raw)
         return typed_fields(raw, self._fields)
 
-    def _lifecycle(self, values: Values, *, verb: str) -> Lifecycle:
+    def _lifecycle(
+        self, values: Values, *, verb: str, warn: Callable[[str], None] = LOG.warning
+    ) -> Lifecycle:
         # imported on use: validating and planning go without the engine's messages
         from clonepool_resources.lifecycle import DEFAULT_TIMEOUT_S  # noqa: PLC0415
         from clonepool_resources.waiting import Waiting  # noqa: PLC0415
@@ -186,10 +193,12 @@ class ManagedResource:
             client=self._session.client,
             waiting=Waiting(
                 report=LOG.info,
+                warn=warn,
                 stopped=stop.is_set,
                 sleep=stop.wait,
             ),
             timeout_s=parse_duration(limit) if limit else DEFAULT_TIMEOUT_S,
+            hold=self._session.hold,
         )
 
     def _declared(self, values: Values) -> Values:

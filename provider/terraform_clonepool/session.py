@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clonepool.errors import FailedPrecondition
+from clonepool_resources.tickets import chosen_ticket
 from terraform_clonepool.values import given
 from terraform_clonepool.wire import UNKNOWN
 
@@ -21,12 +22,14 @@ class Session:
 
     ``stop`` is set by Ctrl-C: whoever waits gives up then. ``applying`` is set by the first change:
     what is planned after it was planned before, and is planned again with more of it known.
+    ``hold`` is the ticket that attachments are served by, "" for none.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.applying = threading.Event()
-        self._settings: Mapping[str, Any] = {}
+        self.hold = ""
+        self._settings: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def configure(self, settings: Mapping[str, Any]) -> None:
@@ -36,6 +39,9 @@ class Session:
         setting that can't be used.
         """
         self._settings = given(settings)
+        # unknown in a plan, when nothing is attached
+        hold = self._settings.pop("hold", "")
+        self.hold = chosen_ticket("" if hold is UNKNOWN else hold)
         if self.is_reachable:
             self.client  # noqa: B018 - a setting that is wrong should be told at once
 
@@ -79,4 +85,4 @@ class Session:
         connect = functools.cache(
             lambda: EngineClient.connect(**self._settings, connect_wait_s=CONNECT_WAIT_S)
         )
-        return Stock(connect)
+        return Stock(connect, hold=self.hold)

@@ -99,9 +99,10 @@ def test_a_table_is_aligned_and_its_empty_cells_can_be_counted(stocked: Run) -> 
 
     heading, row = out.splitlines()
     assert heading.split() == [
-        "POOL", "IMAGE", "VERSION", "READY", "ALLOCATED", "RELEASED", "WAITING", "STATE",
+        "POOL", "IMAGE", "VERSION", "READY", "HELD", "ALLOCATED", "RELEASED", "WAITING", "STATE",
     ]  # fmt: skip
-    assert row.split(maxsplit=7) == ["web", "web", "-", "3/3", "0", "2/5", "4", "1 cloning"]
+    cells = ["web", "web", "-", "3/3", "2", "0", "2/5", "4", "1 cloning"]
+    assert row.split(maxsplit=8) == cells
     assert heading.index("STATE") == row.index("1 cloning")
 
 

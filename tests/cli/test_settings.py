@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clonepool.cli.settings import KEYS, load_settings
-from clonepool.config import DriverSettings, Settings
+from clonepool.config import DriverSettings, HoldSettings, Settings
 from clonepool.errors import InvalidArgument
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -80,6 +80,9 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "tls_certificate": "/c",
         "tls_key": "/k",
         "tls_client_ca": "~/ca",
+        "holds_max_share_percent": "25",
+        "holds_max_duration": "8h",
+        "holds_max_tickets": "3",
     }
     assert set(values) == set(KEYS)
 
@@ -94,6 +97,8 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert found.tls is not None
     assert (found.tls.certificate, found.tls.key) == (Path("/c"), Path("/k"))
     assert found.tls.client_ca == Path("~/ca").expanduser()
+    limits = HoldSettings(max_share_percent=25, max_duration_s=8 * 3600, max_tickets=3)
+    assert found.holds == limits
 
 
 def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
@@ -128,10 +133,19 @@ def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
     [
         ('stat_dir = "/x"', "stat_dir is no setting; did you mean state_dir?"),
         ('storage = "x"', "storage is no setting; did you mean storages?"),
-        ("zzz = 1", "zzz is no setting; known are fabrics, import_roots, "),
+        ("zzz = 1", "zzz is no setting; known are fabrics, holds, import_roots, "),
         ('[tls]\ncert = "/c"', "tls.cert is no setting; did you mean certificate?"),
         ('[tls]\ncertificate = "/c"', "tls.key is needed for TLS"),
         ('tls_key = "/c"', "tls_key is no setting"),
+        ("holds = 1", "holds must be a table: write [holds]"),
+        ("holds_max_tickets = 1", "holds_max_tickets is no setting"),
+        ("[holds]\nmax_ticket = 1", "holds.max_ticket is no setting; did you mean max_tickets?"),
+        ("[holds]\nmax_tickets = 0", "holds.max_tickets '0' must be a whole number from 1 to 1000"),
+        ("[holds]\nmax_tickets = 1.5", "holds.max_tickets '1.5' must be a whole number"),
+        ("[holds]\nmax_share_percent = 101", "holds.max_share_percent '101' must be"),
+        ("[holds]\nmax_duration = 60", "holds.max_duration must be a text in quotes, not 60"),
+        ('[holds]\nmax_duration = "soon"', "holds.max_duration 'soon' is not a duration"),
+        ('[holds]\nmax_duration = "10ms"', "holds.max_duration '10ms' must be at least 1s"),
         ("tls = 1", "tls must be a table: write [tls]"),
         ("storages = 1", "storages must be a table: write [storages]"),
         ("[storages]\nfast = 1", "storages.fast must be a table: write [storages.fast]"),
@@ -167,6 +181,8 @@ def test_a_bad_file_is_refused_naming_itself_and_the_key(
 def test_a_bad_variable_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="CLONEPOOL_WORKERS 'x' must be a whole number"):
         load(tmp_path, environ={"CLONEPOOL_WORKERS": "x"})
+    with pytest.raises(InvalidArgument, match="CLONEPOOL_HOLDS_MAX_TICKETS 'x' must be a whole"):
+        load(tmp_path, environ={"CLONEPOOL_HOLDS_MAX_TICKETS": "x"})
 
 
 def test_a_bad_flag_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -224,9 +240,10 @@ def test_the_documented_example_is_read_as_it_stands(tmp_path: Path) -> None:
 
 def test_every_setting_is_documented_in_the_example_and_the_table() -> None:
     text, document = DOCUMENTATION.read_text(), tomllib.loads(example())
-    singles = {key for key in KEYS if not key.startswith("tls_")}
+    singles = {key for key in KEYS if not key.startswith(("tls_", "holds_"))}
 
     assert singles <= set(document)
     assert {"certificate", "key", "client_ca"} == set(document["tls"])
+    assert {"max_share_percent", "max_duration", "max_tickets"} == set(document["holds"])
     for key in KEYS:
         assert f"`CLONEPOOL_{key.upper()}`" in text

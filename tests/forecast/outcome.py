@@ -139,7 +139,9 @@ class Run:
 
     def _create(self, change: Attach) -> Any:
         token = f"{change.spec.name}/{id(self)}"
-        return self._rig.engine.attachments.create(spec=change.spec, token=token)
+        return self._rig.engine.attachments.create(
+            spec=change.spec, token=token, hold=self._plan.hold
+        )
 
     def _poll(self, change: Attach) -> Any:
         made = self._create(change)
@@ -194,4 +196,5 @@ def stock_now(rig: SteppingRig, name: str) -> dict[str, int]:
         "allocated": counts.of(*held),
         "released": counts.of(VolumeState.RELEASED),
         "waiting": counts.waiting,
+        "held": counts.held,
     }

@@ -17,6 +17,7 @@ from clonepool.domain.forecast import (
     Remove,
     Thing,
 )
+from clonepool.domain.holds import Wanted
 from clonepool.domain.model import (
     AttachmentSpec,
     PageRequest,
@@ -26,7 +27,9 @@ from clonepool.domain.model import (
     SystemUser,
 )
 from clonepool.domain.states import AfterScrub, SystemUserKind, WhenEmpty
-from clonepool.testing.engines import FABRIC, USER, EngineRig
+from clonepool.errors import ResourceExhausted
+from clonepool.testing.engines import FABRIC, USER
+from tests.forecast.stepping import SteppingRig
 
 OTHER = SystemUser(name="billing", kind=SystemUserKind.APPLICATION)
 _PAGE = PageRequest()
@@ -35,13 +38,43 @@ _PAGE = PageRequest()
 class Planner:
     """Makes plans; the names that it gives are new ones."""
 
-    def __init__(self, rig: EngineRig, random: Random) -> None:
+    def __init__(self, rig: SteppingRig, random: Random) -> None:
         self._rig = rig
         self._random = random
         self._number = 0
 
-    def plan(self, *, replaces: bool) -> Plan:
-        """One plan of up to a dozen changes."""
+    def holds(self) -> str:
+        """Others come and go with their tickets; the next plan's own, "" where it has none."""
+        holds = self._rig.engine.holds
+        for held in holds.list(page=_PAGE)[0]:
+            if self._chance(0.6):
+                holds.release(ticket=held.id)
+        older = self._hold() if self._chance(0.3) else ""
+        tickets = [self._hold() for _ in range(self._random.randint(0, 2))]
+        own = older or self._random.choice([*tickets, "", "no-such-ticket"])
+        # the pools have refilled beside what is held
+        self._rig.settle()
+        return own
+
+    def _hold(self) -> str:
+        """A ticket for some of some pools; "" where they can spare nothing."""
+        wanted = [
+            Wanted(pool=pool.spec.name, count=self._random.randint(1, 3))
+            for pool in self._pools()
+            if self._chance(0.6)
+        ]
+        if not wanted:
+            return ""
+        try:
+            made = self._rig.engine.holds.create(
+                wanted=wanted, duration_s=600, owner="", token=self._new("hold"), partial=True
+            )
+        except ResourceExhausted:
+            return ""
+        return made.id
+
+    def plan(self, *, replaces: bool, hold: str = "") -> Plan:
+        """One plan of up to a dozen changes, whose attachments bring this ticket."""
         parts: list[Any] = [self._attaches(), self._releases()]
         if replaces and self._chance(0.4):
             parts.append(self._replacements())
@@ -55,7 +88,8 @@ class Planner:
             if self._chance(chance):
                 parts.append(part())
         changes = tuple(change for part in parts for change in part)
-        return Plan(changes=_without_clashes(changes), stop_at_failure=self._chance(0.5))
+        stop = self._chance(0.5)
+        return Plan(changes=_without_clashes(changes), stop_at_failure=stop, hold=hold)
 
     def _chance(self, share: float) -> bool:
         return self._random.random() < share

@@ -44,7 +44,9 @@ def test_the_outcome_is_what_was_forecast(seed: int, tmp_path: Path, migrated: P
         _furnish(rig)
         planner = Planner(rig, random)
         for number in range(PLANS):
-            plan = planner.plan(replaces=not one_by_one)
+            # half of the sites have tickets, of the plan's own and of other people
+            hold = planner.holds() if seed >= SITES // 2 else ""
+            plan = planner.plan(replaces=not one_by_one, hold=hold)
             # the last grants are noted with the next commit
             rig.wake()
             before = rig.everything()
@@ -54,8 +56,12 @@ def test_the_outcome_is_what_was_forecast(seed: int, tmp_path: Path, migrated: P
             _compare(rig, plan, forecast, seen, what=f"plan {number}", one_by_one=one_by_one)
             met.update(outcome for outcome, _ in seen.attachments.values())
             met.update(["scrubbed"] * sum(seen.scrubbed.values()))
+            met.update(["held"] * sum(each.held for each in forecast.attachments))
+            met.update(["beside"] * sum(pool.after.held for pool in forecast.pools))
     # plans in which nothing happens would prove nothing
     assert min(met[each] for each in ("warm", "waits", "fails", "scrubbed")) > 0, met
+    if seed >= SITES // 2:
+        assert min(met["held"], met["beside"]) > 0, met
 
 
 def _furnish(rig: SteppingRig) -> None:

@@ -22,6 +22,7 @@ from tests.plugin.harness import (
     running_plugin,
     secret,
     struct,
+    urn,
     values,
 )
 from tests.provider.faulty_engine import FaultyEngine
@@ -158,3 +159,49 @@ def test_an_interrupt_ends_it_in_good_order(plugin: Plugin) -> None:
     plugin.process.send_signal(signal.SIGINT)
 
     assert 0 == plugin.process.wait(10)
+
+
+def test_attachments_bring_the_ticket_and_one_of_no_use_is_warned_of(
+    plugin: Plugin, engine: FaultyEngine, endpoint: str
+) -> None:
+    attachment = {"name": "a1", "pool": "web", "server": "web1"}
+    plugin.configure(endpoint=endpoint, hold="spent")
+
+    plugin.create("ServerStorageAttachment", plugin.checked("ServerStorageAttachment", attachment))
+
+    assert ["spent"] == engine.knobs.tickets
+    said = "attachment a1: ticket spent has expired; it goes on without"
+    assert [(urn("ServerStorageAttachment"), said)] == plugin.display.lines
+
+
+def test_the_ticket_of_this_run_counts_though_pulumi_configures_by_the_last_one_s(
+    plugin: Plugin, engine: FaultyEngine, endpoint: str
+) -> None:
+    """Where DiffConfig finds nothing, Pulumi hands Configure the settings of its state."""
+    attachment = {"name": "a1", "pool": "web", "server": "web1"}
+    for now, brought in (({"hold": "new"}, "new"), ({}, "")):
+        news = struct({"endpoint": endpoint, **now})
+        plugin.stub.CheckConfig(provider_pb2.CheckRequest(urn="urn:pulumi:...", news=news))
+        plugin.configure(endpoint=endpoint, hold="of-the-last-run")
+        plugin.create(
+            "ServerStorageAttachment",
+            plugin.checked("ServerStorageAttachment", {**attachment, "name": f"a{len(now)}"}),
+        )
+        assert brought == engine.knobs.tickets[-1]
+
+
+def test_another_ticket_is_no_change_of_the_provider(plugin: Plugin) -> None:
+    request = provider_pb2.DiffRequest(
+        old_inputs=struct({"hold": "t1"}), news=struct({"hold": "t2"}), urn="urn:pulumi:..."
+    )
+
+    assert provider_pb2.DiffResponse.DIFF_NONE == plugin.stub.DiffConfig(request).changes
+
+
+def test_what_can_be_no_ticket_is_refused_by_its_key(plugin: Plugin) -> None:
+    request = provider_pb2.CheckRequest(urn="urn:pulumi:...", news=struct({"hold": "a\nb"}))
+
+    (failure,) = plugin.stub.CheckConfig(request).failures
+
+    assert "hold" == failure.property
+    assert "at most 128 printable characters" in failure.reason

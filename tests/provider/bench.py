@@ -14,11 +14,12 @@ ATTACHMENT = {"name": "a1", "pool": "web", "server": "web1", "timeouts": {"creat
 
 
 class Bench:
-    """Makes lifecycles whose time passes only in their pauses; keeps what they reported."""
+    """Makes lifecycles whose time passes only in their pauses; keeps what they said."""
 
     def __init__(self, client: EngineClient) -> None:
         self.client = client
         self.lines: list[str] = []
+        self.warnings: list[str] = []
         self.now = 0.0
         self.stopped = False
 
@@ -28,6 +29,7 @@ class Bench:
     def make(self, kind: type[Lifecycle], **more: Any) -> Lifecycle:
         waiting = Waiting(
             report=self.lines.append,
+            warn=self.warnings.append,
             stopped=lambda: self.stopped,
             clock=lambda: self.now,
             sleep=self.sleep,

@@ -66,6 +66,7 @@ class Knobs:
     stock: int | None = None
     logged_in: bool = False
     raises: dict[str, ClonepoolError] = field(default_factory=dict)
+    tickets: list[str] = field(default_factory=list)  # that attachments were asked for with
 
 
 class Shelf:
@@ -234,11 +235,13 @@ class Attachments(Shelf):
 
     lease_s = 30.0
 
-    def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
+    def create(self, *, spec: AttachmentSpec, token: str, hold: str = "") -> Attachment:
         with self.lock:
             self.called("create", spec.name)
+            self.knobs.tickets.append(hold)
             waiting = self.make(spec, token, lambda new_id: _attachment(new_id, spec))
-            return self._serve(waiting)
+            note = f"ticket {hold} has expired" if hold == "spent" else ""
+            return replace(self._serve(waiting), hold_note=note)
 
     def get(self, *, ref: Ref) -> Attachment:
         self.called("get", str(ref))
@@ -277,7 +280,7 @@ class FaultyEngine:
         self.servers = Servers("server", knobs=self.knobs, calls=self.calls)
         self.attachments = Attachments("attachment", knobs=self.knobs, calls=self.calls)
         self.volumes = self.scrub = self.operations = self.events = SimpleNamespace()
-        self.forecasts = SimpleNamespace()
+        self.forecasts = self.holds = SimpleNamespace()
 
     def start(self) -> None:
         return None

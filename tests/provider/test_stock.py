@@ -47,8 +47,8 @@ class Shelves:
         assert isinstance(request, pb.GetRequest)
         return self.pools[request.name]
 
-    def stock(self) -> Stock:
-        return Stock(lambda: self, clock=lambda: self.now)
+    def stock(self, *, hold: str = "") -> Stock:
+        return Stock(lambda: self, hold=hold, clock=lambda: self.now)
 
 
 def pool(name: str = "web", *, stopped: str = "", when_empty: str = "", **counts: int) -> Any:
@@ -82,6 +82,16 @@ def test_what_an_attachment_finds_in_its_pool(found: Any, said: str, short: bool
 
     assert remark is not None
     assert (said in remark.text, short) == (True, remark.is_short)
+
+
+@pytest.mark.parametrize(("hold", "short"), [("", True), ("a-ticket", False)])
+def test_what_is_held_is_there_for_who_brings_a_ticket(hold: str, short: bool) -> None:
+    """Whose ticket it is, only a forecast asks: who brings one is not told that stock is short."""
+    remark = Shelves(pool(ready=3, held=3)).stock(hold=hold).of_create(ATTACHMENT, {"pool": "web"})
+
+    assert remark is not None
+    assert remark.text.startswith("pool web: ready 3 of 10 now (3 held for tickets)")
+    assert short == remark.is_short
 
 
 def test_a_pool_s_stock_is_asked_for_once_and_said_once_however_many_ask() -> None:

@@ -34,6 +34,7 @@ from clonepool.domain.states import (
 )
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
 from tests.service.fake_forecasts import FakeForecasts
+from tests.service.fake_holds import SPENT, FakeHolds
 from tests.service.fake_values import (
     GIB,
     NOW,
@@ -204,8 +205,13 @@ class FakeAttachments(Shelf):
     lease_s = 30.0
     waiting = 0
 
-    def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.tickets: list[str] = []
+
+    def create(self, *, spec: AttachmentSpec, token: str, hold: str = "") -> Attachment:
         self.called("create", spec)
+        self.tickets.append(hold)
         known: Attachment | None = self.known(spec, token)
         made = known or self.keep(attachment(spec), token)
         if self.waiting:
@@ -213,7 +219,7 @@ class FakeAttachments(Shelf):
             return dataclasses.replace(
                 made, state=AttachmentState.WAITING, place=2, connection=None, chap=None
             )
-        return made
+        return made if known or hold != "spent" else dataclasses.replace(made, hold_note=SPENT)
 
     def get(self, *, ref: Ref) -> Attachment:
         self.called("get", ref)
@@ -338,6 +344,7 @@ class FakeEngine:
         self.operations = FakeOperations("operation")
         self.events = FakeEvents()
         self.forecasts = FakeForecasts()
+        self.holds = FakeHolds()
         self.started = threading.Event()
         self.may_start = threading.Event()
         self.may_start.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clonepool.domain.forecast import (
     AttachmentForecast,
     Failure,
@@ -58,6 +60,12 @@ ANSWER = Forecast(
     ),
     deletes_skipped=False,
 )
+
+
+def with_held(answer: Forecast, *held: AttachmentForecast) -> Forecast:
+    """The answer with its warm attachments in other words."""
+    others = [each for each in answer.attachments if each.outcome is not Outcome.WARM]
+    return replace(answer, attachments=(*held, *others))
 
 
 class FakeForecasts:

@@ -79,7 +79,7 @@ def pool(spec: PoolSpec) -> ReplicaPool:
         id=str(uuid.uuid4()),
         spec=spec,
         image_id="image-1",
-        counts=PoolCounts(by_state=counts, stale=1, waiting=4),
+        counts=PoolCounts(by_state=counts, stale=1, waiting=4, held=2),
         clone_kind="thin",
         failures=0,
         stopped_reason="",

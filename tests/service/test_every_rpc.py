@@ -23,6 +23,13 @@ IMAGE = pb.ImageSpec(
 )
 POOL = pb.PoolSpec(name="web", master_image="web", min_ready=2, scrub=pb.ScrubPolicy(threshold=5))
 SERVER = pb.ServerSpec(name="web1", initiator="IQN.2026-01.com.Example:web1")
+HOLD = pb.CreateHoldRequest(
+    pools=[pb.HeldStock(pool="web", count=2), pb.HeldStock(pool="front", count=9)],
+    duration_s=600,
+    owner="ci",
+    request_token="t",
+    partial=True,
+)
 ATTACHMENT = pb.AttachmentSpec(name="web1-data", pool="web", system_user=ACME, server="web1")
 
 
@@ -38,8 +45,18 @@ def ids(client: EngineClient) -> dict[str, str]:
         "attachment": client.call(
             "CreateAttachment", pb.CreateAttachmentRequest(spec=ATTACHMENT, request_token="t")
         ),
+        "hold": client.call("CreateHold", HOLD),
     }
     return {kind: message.id for kind, message in made.items()}
+
+
+def hold_requests(ids: dict[str, str]) -> dict[str, Any]:
+    return {
+        "CreateHold": HOLD,
+        "GetHold": pb.GetRequest(id=ids["hold"]),
+        "ListHolds": pb.ListRequest(pool="web"),
+        "ReleaseHold": pb.DeleteRequest(id=ids["hold"]),
+    }
 
 
 def requests(ids: dict[str, str]) -> dict[str, Any]:
@@ -67,6 +84,7 @@ def requests(ids: dict[str, str]) -> dict[str, Any]:
         "ListAttachments": pb.ListRequest(pool="web", server="web1"),
         "UpdateAttachment": pb.UpdateAttachmentRequest(id=ids["attachment"], spec=ATTACHMENT),
         "DeleteAttachment": pb.DeleteAttachmentRequest(id=ids["attachment"]),
+        **hold_requests(ids),
         "GetVolume": pb.GetRequest(id="volume-1"),
         "ListVolumes": pb.ListVolumesRequest(pool="web", state="released"),
         "StartScrub": pb.StartScrubRequest(pool="web"),
@@ -89,7 +107,7 @@ def unary_methods() -> Iterator[str]:
 
 def test_every_unary_rpc_is_called_here() -> None:
     """A new RPC without a line in the table above fails this test."""
-    ids = dict.fromkeys(("image", "pool", "server", "attachment"), "x")
+    ids = dict.fromkeys(("image", "pool", "server", "attachment", "hold"), "x")
     assert set(unary_methods()) == set(requests(ids))
 
 
@@ -104,10 +122,10 @@ def test_called_twice_the_answer_is_the_same(
     second = client.call(method, request)
 
     assert first == second
-    kind = method.removeprefix("Delete").lower()
-    if method.startswith("Delete"):
+    thing = method.removeprefix("Delete").removeprefix("Release")
+    if thing != method:
         with pytest.raises(NotFound):
-            client.call(f"Get{method.removeprefix('Delete')}", _get(kind, ids))
+            client.call(f"Get{thing}", _get(thing.lower(), ids))
 
 
 def _get(kind: str, ids: dict[str, str]) -> pb.GetRequest | pb.GetAttachmentRequest:
@@ -165,7 +183,7 @@ def test_a_pool_has_its_defaults_and_counts(client: EngineClient, ids: dict[str,
         max_unavailable=1,
         scrub=pb.ScrubPolicy(threshold=5, method="reformat", then="recycle", on_low_space=True),
     )
-    assert pool.counts == pb.PoolCounts(ready=3, cloning=1, released=2, stale=1, waiting=4)
+    assert pool.counts == pb.PoolCounts(ready=3, cloning=1, released=2, stale=1, waiting=4, held=2)
 
 
 def test_a_pool_without_stock_waits_for_none(client: EngineClient) -> None:
@@ -234,3 +252,33 @@ def test_pages_follow_each_other_by_token(client: EngineClient) -> None:
 
 def test_scrubbing_where_nothing_is_released_makes_no_run(client: EngineClient) -> None:
     assert client.call("StartScrub", pb.StartScrubRequest(pool="clean")).id == ""
+
+
+def test_a_hold_says_what_it_has_until_when_and_what_it_could_not_have(
+    client: EngineClient, ids: dict[str, str]
+) -> None:
+    made = client.call("CreateHold", HOLD)
+
+    assert (made.id, made.owner) == (ids["hold"], "ci")
+    assert list(made.pools) == [pb.HeldStock(pool="web", count=2, remaining=2)]
+    assert made.expires_at.ToMilliseconds() - made.created_at.ToMilliseconds() == 600_000
+    assert [(each.pool, each.reason) for each in made.refused] == [("front", "HOLD_STOCK")]
+
+
+def test_a_ticket_comes_to_the_claim_and_its_note_back(
+    client: EngineClient, engine: FakeEngine
+) -> None:
+    request = pb.CreateAttachmentRequest(spec=ATTACHMENT, request_token="t", hold="spent")
+
+    notes = [client.call("CreateAttachment", request).hold_note for _ in range(2)]
+
+    assert notes == ["ticket spent is used up: its 3 of pool web are taken", ""]
+    assert engine.attachments.tickets == ["spent", "spent"]
+
+
+def test_a_forecast_is_asked_with_the_plans_ticket(
+    client: EngineClient, engine: FakeEngine
+) -> None:
+    client.call("Forecast", pb.ForecastRequest(hold="ticket-1"))
+
+    assert [plan.hold for plan in engine.forecasts.plans] == ["ticket-1"]

@@ -211,3 +211,62 @@ def test_a_refused_secret_is_not_repeated(client: EngineClient) -> None:
         )
 
     assert "hunter2" not in refused.value.message
+
+
+HOLD: dict[str, Any] = {"pools": [{"pool": "web", "count": 1}], "duration_s": 60}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pools": []}, "pools"),
+        ({"pools": [{"pool": f"p{n}", "count": 1} for n in range(101)]}, "pools"),
+        ({"pools": [{"pool": "Web", "count": 1}]}, "pools[0].pool"),
+        ({"pools": [{"count": 1}]}, "pools[0].pool"),
+        ({"pools": [{"pool": "web"}]}, "pools[0].count"),
+        ({"pools": [{"pool": "web", "count": -1}]}, "pools[0].count"),
+        ({"pools": [{"pool": "web", "count": 1}, {"pool": "web", "count": 2}]}, "pools[1].pool"),
+        ({"duration_s": 0}, "duration_s"),
+        ({"duration_s": -1}, "duration_s"),
+        ({"duration_s": 0.5}, "duration_s"),
+        ({"duration_s": float("nan")}, "duration_s"),
+        ({"duration_s": float("inf")}, "duration_s"),
+        ({"duration_s": 1e300}, "duration_s"),
+        ({"owner": "a\nb"}, "owner"),
+        ({"owner": "a" * 257}, "owner"),
+        ({"request_token": ""}, "request_token"),
+    ],
+    ids=str,
+)
+def test_a_hold_that_can_not_be_meant_is_refused(
+    client: EngineClient, engine: FakeEngine, changes: dict[str, Any], field: str
+) -> None:
+    request = pb.CreateHoldRequest(**{**HOLD, "request_token": "t", **changes})
+
+    with pytest.raises(InvalidArgument) as refused:
+        client.call("CreateHold", request)
+
+    assert [violation.field for violation in refused.value.violations] == [field]
+    assert engine.holds.calls == []
+
+
+@pytest.mark.parametrize("ticket", ["a\nb", " a", "a" * 129, "\x00"])
+def test_what_can_be_no_ticket_is_refused(
+    client: EngineClient, engine: FakeEngine, ticket: str
+) -> None:
+    create = pb.CreateAttachmentRequest(spec=ATTACHMENT, request_token="t", hold=ticket)
+    for method, request in (
+        ("CreateAttachment", create),
+        ("Forecast", pb.ForecastRequest(hold=ticket)),
+    ):
+        with pytest.raises(InvalidArgument) as refused:
+            client.call(method, request)
+        assert [violation.field for violation in refused.value.violations] == ["hold"]
+    assert engine.attachments.calls == []
+
+
+@pytest.mark.parametrize("ticket", ["x", "é", "'; DROP TABLE hold; --", "%", "a" * 128])
+def test_a_ticket_may_be_any_line(client: EngineClient, ticket: str) -> None:
+    """Whether it is any use is found out later: it never fails an attachment."""
+    request = pb.CreateAttachmentRequest(spec=ATTACHMENT, request_token="t", hold=ticket)
+    assert client.call("CreateAttachment", request).state == "attached"

@@ -216,6 +216,23 @@ def attachment(transaction: Transaction, name: str = "a1", **changes: Any) -> st
     return str(columns["id"])
 
 
+def hold(transaction: Transaction, ticket: str = "t1", **changes: Any) -> str:
+    """A hold of one replica of pool ``web`` that lasts; returns its ticket."""
+    columns = {
+        "ticket": ticket,
+        "pool_id": "pool-web",
+        "count": 1,
+        "remaining": 1,
+        "owner": "",
+        "token": f"token-{ticket}",
+        "token_digest": "d",
+        "created_at": NOW - 10,
+        "expires_at": NOW + 1000,
+    }
+    insert(transaction, "hold", **{**columns, **changes})
+    return ticket
+
+
 def basics(transaction: Transaction) -> None:
     """Image and pool ``web``, server ``s1``."""
     image(transaction)

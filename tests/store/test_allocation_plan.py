@@ -25,6 +25,7 @@ def test_claiming_reads_indexes_and_sorts_nothing(writer: Writer) -> None:
     steps = [row[3] for row in plan]
     assert any("ix_volume_ready" in step for step in steps), steps
     assert any("ix_attachment_waiting" in step for step in steps), steps
+    assert any("COVERING INDEX ix_hold_active" in step for step in steps), steps
     assert [] == [step for step in steps if re.search(r"TEMP B-TREE|^SCAN", step)]
 
 
@@ -53,3 +54,35 @@ def test_a_claim_costs_the_same_in_a_large_pool(writer: Writer) -> None:
     assert ["v0000", "v0001"] == taken
     assert small > 0
     assert large <= small * 1.2
+
+
+def test_tickets_of_other_pools_and_old_ones_cost_a_claim_nothing(writer: Writer) -> None:
+    """What is held of this pool is summed up; a thousand other rows are not even looked at."""
+    seed.write_basics(writer)
+    writer.write(lambda transaction: seed.pool(transaction, "front", image_id="image-web"))
+    writer.write(lambda transaction: seed.ready_volumes(transaction, 100))
+    taken: list[str] = []
+
+    def claim(transaction: Transaction) -> int:
+        steps: list[int] = []
+        names = {"pool": "pool-web", "version": "version-web", "attachment": f"a{len(taken)}"}
+        known = names | {"now": seed.NOW, "hold": 2**62, "place": 2**62}
+        transaction._raw.set_progress_handler(lambda: steps.append(1), 1)
+        taken.append(transaction.sql(CLAIM, values(**known)).fetchone()[0])
+        transaction._raw.set_progress_handler(None, 0)
+        return len(steps)
+
+    def others(transaction: Transaction) -> None:
+        for number in range(1000):
+            seed.hold(transaction, f"front-{number}", pool_id="pool-front")
+            seed.hold(transaction, f"over-{number}", expires_at=seed.NOW - 1)
+            seed.hold(transaction, f"used-{number}", remaining=0)
+
+    before = writer.write(claim)
+    writer.write(others)
+    after = writer.write(claim)
+    assert ["v0000", "v0001"] == taken
+    assert after <= before * 1.2
+    writer.write(lambda transaction: seed.hold(transaction, "web", count=3, remaining=3))
+    writer.write(claim)
+    assert "v0005" == taken[-1]

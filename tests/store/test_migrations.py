@@ -21,6 +21,8 @@ from clonepool.store import tables  # noqa: F401 - registers the tables
 from clonepool.store.database import Database
 from clonepool.store.migrate import MIGRATIONS, configuration
 from clonepool.store.migrations import HEAD
+from clonepool.store.writer import Writer
+from tests.store import seed
 
 
 def described(engine: Engine) -> dict[str, Any]:
@@ -89,6 +91,24 @@ def test_down_and_up_again_comes_to_the_same_schema(database: Database) -> None:
         connection.commit()
     assert before == schema(database.path)
     assert any(kind == "trigger" for kind, *_rest in before)
+
+
+def test_what_an_earlier_revision_wrote_is_kept(database: Database) -> None:
+    writer = Writer(database)
+    seed.write_basics(writer)
+    writer.close()
+    config = configuration()
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        connection.commit()
+        assert "hold" not in inspect(connection).get_table_names()
+    database.close()
+    opened = Database(database.path)
+    with opened.engine.connect() as connection:
+        assert "web" == connection.execute(text("SELECT name FROM pool")).scalar_one()
+        assert 0 == connection.execute(text("SELECT count(*) FROM hold")).scalar_one()
+    opened.close()
 
 
 def test_the_triggers_moves_are_the_domains(database: Database) -> None:

@@ -247,3 +247,21 @@ def test_one_open_operation_for_each_kind_and_key(writer: Writer) -> None:
                 transaction, name=f"old{number}", state=state
             )
         )
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"count": 1, "remaining": 2},
+        {"count": 1, "remaining": -1},
+        {"count": 0, "remaining": 0},
+    ],
+    ids=str,
+)
+def test_a_hold_keeps_no_more_than_it_was_given(writer: Writer, columns: dict[str, int]) -> None:
+    refused(writer, lambda transaction: seed.hold(transaction, **columns))
+
+
+def test_a_ticket_holds_of_a_pool_once(writer: Writer) -> None:
+    writer.write(seed.hold)
+    refused(writer, seed.hold)

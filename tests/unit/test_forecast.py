@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -227,3 +228,27 @@ def test_a_server_that_is_logged_in_keeps_its_replacement_from_being_made() -> N
 def test_a_pool_that_is_not_known_yet_is_not_guessed() -> None:
     made = forecast(Plan(changes=attach("x", unknown=frozenset({"pool"}))), snapshot(pool()))
     assert [Outcome.UNKNOWN] == outcomes(made)
+
+
+def test_a_scrub_that_comes_in_time_may_change_what_else_is_touched() -> None:
+    """With the engine looking after each release the replacement finds stock again, and the
+    deletions are done; at once it fails, and they are not."""
+    front = replace(pool(held={1: 1}), spec=replace(pool().spec, name="front"))
+    web = pool(
+        {"when_empty": WhenEmpty.FAIL, "min_ready": 1, "scrub": ScrubPolicy(threshold=1)},
+        ready={},
+        held={1: 1},
+    )
+    other = AttachmentView(name="b0", pool="front", server="s9", image_version=1, size_bytes=GIB)
+    plan = Plan(
+        changes=(
+            *release(0, first=True),
+            *attach("a0"),
+            Remove(thing=Thing.ATTACHMENT, name="b0"),
+        ),
+        stop_at_failure=True,
+    )
+    made = forecast(plan, snapshot(web, front, attachments=(*held(1), other)))
+    assert [Outcome.FAILS] == outcomes(made)
+    assert made.deletes_skipped
+    assert ["web"] == [each.name for each in made.pools]

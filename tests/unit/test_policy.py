@@ -95,6 +95,28 @@ def test_replicas_for_who_waits_are_no_surplus() -> None:
     assert 0 == plan_fill(pool(), stock(ready=5, waiting=2)).retire_surplus
 
 
+def test_a_pool_refills_beside_what_is_held() -> None:
+    assert 2 == plan_fill(pool(), stock(ready=3, held=2)).make
+
+
+def test_a_held_replica_is_no_surplus() -> None:
+    assert 0 == plan_fill(pool(min_ready=0), stock(ready=2, held=2)).retire_surplus
+    assert 1 == plan_fill(pool(min_ready=0), stock(ready=3, held=2)).retire_surplus
+
+
+def test_who_waits_gets_a_replica_beside_the_held_ones() -> None:
+    assert 1 == plan_fill(pool(min_ready=0), stock(ready=2, held=2, waiting=1)).make
+
+
+def test_stale_replicas_make_room_at_once_for_what_is_held() -> None:
+    plan = plan_fill(pool(max_replicas=3), stock(stale=3, held=2))
+    assert (0, 2) == (plan.make, plan.retire_stale)
+
+
+def test_a_scrub_reuses_for_what_is_held() -> None:
+    assert 4 == recycle_quota(pool(), stock(ready=1, held=2), released=5)
+
+
 def test_of_too_many_the_stale_ones_go_first() -> None:
     """min_ready was lowered during a rollout: current replicas stay, old ones are surplus."""
     plan = plan_fill(pool(min_ready=3), stock(ready=3, stale=3))
@@ -123,15 +145,16 @@ specs = st.builds(
 )
 small = st.integers(0, 8)
 stocks = st.builds(
-    lambda ready, stale, making, recycling, held, waiting: Stock(
+    lambda ready, stale, making, recycling, allocated, waiting, held: Stock(
         ready=ready,
         stale=stale,
         making=making,
         recycling=recycling,
-        occupied=ready + stale + making + recycling + held,
+        occupied=ready + stale + making + recycling + allocated,
         waiting=waiting,
+        held=held,
     ),
-    *[small] * 6,
+    *[small] * 7,
 )
 
 
@@ -146,7 +169,7 @@ def test_no_current_replica_is_given_up_while_the_pool_is_short_of_them(
     spec: PoolSpec, found: Stock
 ) -> None:
     plan = plan_fill(spec, found)
-    needed = spec.min_ready + found.waiting
+    needed = spec.min_ready + found.waiting + found.held
     assert found.ready - plan.retire_surplus >= min(found.ready, needed)
 
 
@@ -164,8 +187,8 @@ def test_a_plan_is_never_negative_and_gives_up_no_more_than_there_is(
 def test_a_rollout_never_takes_more_than_max_unavailable_at_a_time(
     spec: PoolSpec, found: Stock
 ) -> None:
-    """Where nobody waits and nothing is surplus."""
-    found = replace(found, waiting=0)
+    """Where nobody waits, nothing is held and nothing is surplus."""
+    found = replace(found, waiting=0, held=0)
     if found.ready + found.stale > spec.min_ready:
         return
     plan = plan_fill(spec, found)
@@ -179,7 +202,7 @@ def simulated(spec: PoolSpec, found: Stock) -> Stock:
     plan = plan_fill(spec, found)
     arrived = found.making + found.recycling
     ready = found.ready - plan.retire_surplus + arrived
-    served = min(ready, found.waiting)
+    served = max(0, min(ready - found.held, found.waiting))
     return Stock(
         ready=ready - served,
         stale=found.stale - plan.retire_stale,
@@ -187,6 +210,7 @@ def simulated(spec: PoolSpec, found: Stock) -> Stock:
         recycling=0,
         occupied=found.occupied + plan.make - plan.retire_stale - plan.retire_surplus,
         waiting=found.waiting - served,
+        held=found.held,
     )
 
 
@@ -198,8 +222,10 @@ def test_filling_comes_to_rest_with_min_ready_or_a_full_pool(spec: PoolSpec, fou
     assert found.stale == 0
     assert found.making == 0
     full = found.occupied >= spec.max_replicas
-    assert full or (found.ready == spec.min_ready and found.waiting == 0)
-    assert found.ready <= spec.min_ready
+    stocked = spec.min_ready + found.held
+    assert full or (found.ready == stocked and found.waiting == 0)
+    # who still waits in a full pool waits behind what is held
+    assert found.ready <= stocked
 
 
 def test_a_scrub_is_due_at_the_threshold_and_not_before() -> None:
@@ -262,8 +288,9 @@ def test_stock_counts_current_and_stale_apart() -> None:
         stale=2,
         making_stale=1,
         waiting=6,
+        held=2,
     )
-    expected = Stock(ready=3, stale=2, making=2, recycling=0, occupied=13, waiting=6)
+    expected = Stock(ready=3, stale=2, making=2, recycling=0, occupied=13, waiting=6, held=2)
     assert expected == Stock.of(counts)
 
 

@@ -39,23 +39,28 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class ClientEnvironment:
-    """What ``CLONEPOOL_*`` says about reaching an engine; "" where it says nothing."""
+    """What ``CLONEPOOL_*`` says about reaching an engine; "" where it says nothing.
+
+    ``hold`` is the ticket that attachments bring.
+    """
 
     endpoint: str = ""
     token: str = field(default="", repr=False)
     ca_file: str = ""
     client_cert_file: str = ""
     client_key_file: str = ""
+    hold: str = ""
 
 
 def client_environment(environ: Mapping[str, str] = os.environ) -> ClientEnvironment:
-    """CLONEPOOL_ENDPOINT, _TOKEN, _CA_FILE, _CLIENT_CERT and _CLIENT_KEY."""
+    """CLONEPOOL_ENDPOINT, _TOKEN, _CA_FILE, _CLIENT_CERT, _CLIENT_KEY and _HOLD."""
     return ClientEnvironment(
         endpoint=environ.get("CLONEPOOL_ENDPOINT", ""),
         token=environ.get("CLONEPOOL_TOKEN", ""),
         ca_file=environ.get("CLONEPOOL_CA_FILE", ""),
         client_cert_file=environ.get("CLONEPOOL_CLIENT_CERT", ""),
         client_key_file=environ.get("CLONEPOOL_CLIENT_KEY", ""),
+        hold=environ.get("CLONEPOOL_HOLD", "").strip(),
     )
 
 

@@ -68,6 +68,15 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
                 "show": "clonepool.cli.attachments:show_attachment",
             },
         ),
+        "hold": (
+            "Holds: ready replicas kept for whoever brings a ticket.",
+            {
+                "create": "clonepool.cli.holds:create_hold",
+                "list": "clonepool.cli.holds:list_holds",
+                "show": "clonepool.cli.holds:show_hold",
+                "release": "clonepool.cli.holds:release_hold",
+            },
+        ),
         "volume": (
             "Volumes: replicas and what became of them.",
             {

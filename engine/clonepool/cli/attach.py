@@ -6,6 +6,7 @@ import contextlib
 from typing import Any
 
 from clonepool.api.client import EngineClient
+from clonepool.api.endpoint import client_environment
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.attachments import attachment_state, print_attachment
@@ -15,7 +16,7 @@ from clonepool.errors import ClonepoolError, InvalidArgument
 from clonepool.units import parse_duration
 
 
-def attach(
+def attach(  # noqa: PLR0913 - one parameter an option
     name: str,
     /,
     *,
@@ -26,6 +27,7 @@ def attach(
     system_user: str = "",
     chap: str = "",
     force_detach: bool = False,
+    hold: str = "",
     secret: bool = False,
     no_wait: bool = False,
     timeout: str = "5m",
@@ -55,6 +57,9 @@ def attach(
         generated (the default) or none.
     force_detach
         Let a later release end the server's sessions.
+    hold
+        A ticket of `clonepool hold create` to be served by (default: CLONEPOOL_HOLD). One that is
+        no use is said, and it goes on without.
     secret
         Show the CHAP secret.
     no_wait
@@ -73,10 +78,12 @@ def attach(
     if user is not None:
         spec.system_user.CopyFrom(user)
     _name_server(spec, server=server, initiator=initiator, select=select)
-    request = pb.CreateAttachmentRequest(spec=spec, request_token=request_token("attach", name))
+    ticket = hold or client_environment().hold
+    token = request_token("attach", name)
+    request = pb.CreateAttachmentRequest(spec=spec, request_token=token, hold=ticket)
     timeout_s = 0.0 if no_wait else parse_duration(timeout, field="--timeout")
     with connect() as client:
-        made = client.call("CreateAttachment", request)
+        made = _begin(client, request)
         if made.state == "waiting" and not no_wait:
             made = _wait_for_turn(client, request, waiting_id=made.id, timeout_s=timeout_s)
     if not secret:
@@ -120,6 +127,14 @@ def _name_server(
         spec.server = server
     else:
         raise InvalidArgument.field("--server", "give --server, --initiator or --select")
+
+
+def _begin(client: EngineClient, request: Any) -> Any:
+    """The first answer; a ticket that is no use is said now, and never again."""
+    made = client.call("CreateAttachment", request)
+    if made.hold_note:
+        output.note(f"warning: {made.hold_note}; it goes on without")
+    return made
 
 
 def _wait_for_turn(client: EngineClient, request: Any, *, waiting_id: str, timeout_s: float) -> Any:

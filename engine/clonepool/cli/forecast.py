@@ -6,13 +6,16 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from clonepool.api.endpoint import client_environment
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import FORESEEN, OK, forecast_report, output
 from clonepool.cli.documents import document
+from clonepool.cli.forecast_holds import Asked, ask
 from clonepool.cli.plan_changes import Reading
 from clonepool.cli.plan_files import load, read_pulumi, read_terraform
 from clonepool.cli.session import connect
-from clonepool.errors import Unavailable
+from clonepool.errors import InvalidArgument, Unavailable
+from clonepool.units import parse_duration
 
 Format = Literal["table", "markdown", "json"]
 FailOn = Literal["never", "failures", "waits"]
@@ -24,6 +27,9 @@ def forecast_pulumi(
     preview: File,
     /,
     *,
+    hold: str = "",
+    owner: str = "",
+    ticket: str = "",
     format: Format = "table",  # noqa: A002 - its flag
     fail_on: FailOn = "never",
 ) -> int:
@@ -35,6 +41,12 @@ def forecast_pulumi(
     ----------
     preview
         The file that `pulumi preview --json` was written to; - reads standard input.
+    hold
+        Hold what the plan's attachments need for so long, such as 30m, and print the ticket.
+    owner
+        Who it is held for, to read in `hold list`.
+    ticket
+        Count on what this ticket holds (default: CLONEPOOL_HOLD; with --hold a new one is made).
     format
         table (default), markdown for a comment, or json.
     fail_on
@@ -42,8 +54,10 @@ def forecast_pulumi(
         wait (waits); never by default.
 
     """
+    asked = _asked(hold=hold, owner=owner, ticket=ticket)
     plan = load(preview, key="steps", made_by="pulumi preview --json")
-    answer = _show(read_pulumi(plan), stop_at_failure=True, format_=format)
+    request = pb.ForecastRequest(stop_at_failure=True)
+    answer = _show(read_pulumi(plan), request, asked, format_=format, apply="pulumi up")
     return _exit_code(answer, fail_on)
 
 
@@ -51,6 +65,9 @@ def forecast_terraform(
     plan: File,
     /,
     *,
+    hold: str = "",
+    owner: str = "",
+    ticket: str = "",
     format: Format = "table",  # noqa: A002 - its flag
     fail_on: FailOn = "never",
 ) -> int:
@@ -62,6 +79,12 @@ def forecast_terraform(
     ----------
     plan
         The file that `terraform show -json PLAN` was written to; - reads standard input.
+    hold
+        Hold what the plan's attachments need for so long, such as 30m, and print the ticket.
+    owner
+        Who it is held for, to read in `hold list`.
+    ticket
+        Count on what this ticket holds (default: CLONEPOOL_HOLD; with --hold a new one is made).
     format
         table (default), markdown for a comment, or json.
     fail_on
@@ -69,33 +92,46 @@ def forecast_terraform(
         wait (waits); never by default.
 
     """
+    asked = _asked(hold=hold, owner=owner, ticket=ticket)
     document_ = load(plan, key="resource_changes", made_by="terraform show -json PLAN")
-    answer = _show(read_terraform(document_), stop_at_failure=False, format_=format)
+    request = pb.ForecastRequest()
+    reading = read_terraform(document_)
+    answer = _show(reading, request, asked, format_=format, apply="terraform apply")
     return _exit_code(answer, fail_on)
 
 
+def _asked(*, hold: str, owner: str, ticket: str) -> Asked:
+    if hold and ticket:
+        raise InvalidArgument.field("--hold", "makes a ticket; leave out --ticket, or this")
+    if hold:
+        return Asked(duration_s=parse_duration(hold, field="--hold"), owner=owner)
+    return Asked(ticket=ticket or client_environment().hold)
+
+
 def _show(
-    reading: Reading, *, stop_at_failure: bool, format_: Format
+    reading: Reading, request: pb.ForecastRequest, asked: Asked, *, format_: Format, apply: str
 ) -> pb.ForecastResponse | None:
     """Print the forecast; None where no engine answered."""
-    request = pb.ForecastRequest(changes=reading.changes, stop_at_failure=stop_at_failure)
+    request.changes.extend(reading.changes)
     try:
         with connect() as client:
-            answer: pb.ForecastResponse = client.call("Forecast", request)
+            answer = ask(client, request, asked)
     except Unavailable as error:
         line = f"no forecast: {' '.join(str(error).split())}"
         if format_ == "json":
-            output.print_json({"forecast": None, "notes": [*reading.notes, line]})
+            output.print_json({"forecast": None, "hold": None, "notes": [*reading.notes, line]})
         else:
             print(line)
         return None
+    made, hold, notes = answer.forecast, answer.hold, [*answer.notes, *reading.notes]
     if format_ == "json":
-        output.print_json({"forecast": document(answer), "notes": reading.notes})
+        held = document(hold) if hold is not None else None
+        output.print_json({"forecast": document(made), "hold": held, "notes": notes})
     elif format_ == "markdown":
-        print(forecast_report.markdown(answer, reading.notes))
+        print(forecast_report.markdown(made, notes, hold=hold, apply=apply))
     else:
-        _print_tables(answer, reading.notes)
-    return answer
+        _print_tables(made, notes, hold=hold, apply=apply)
+    return made
 
 
 def _exit_code(answer: pb.ForecastResponse | None, fail_on: FailOn) -> int:
@@ -106,8 +142,10 @@ def _exit_code(answer: pb.ForecastResponse | None, fail_on: FailOn) -> int:
     return FORESEEN if foreseen else OK
 
 
-def _print_tables(answer: pb.ForecastResponse, notes: list[str]) -> None:
-    print(forecast_report.summary(answer))
+def _print_tables(
+    answer: pb.ForecastResponse, notes: list[str], *, hold: pb.Hold | None, apply: str
+) -> None:
+    print(forecast_report.summary(answer, hold))
     for columns, rows in (
         (forecast_report.FAILURES, forecast_report.failure_rows(answer)),
         (forecast_report.ATTACHMENTS, forecast_report.attachment_rows(answer)),
@@ -123,3 +161,5 @@ def _print_tables(answer: pb.ForecastResponse, notes: list[str]) -> None:
     ]
     if lines:
         print("", *lines, sep="\n")
+    if hold is not None:
+        print(f"\nuse what is held: {forecast_report.use_of(hold, apply)}")

@@ -15,10 +15,14 @@ POOLS: Final = ("pool", "ready", "released", "allocated", "scrub", "versions")
 FAILURES: Final = ("fails", "reason", "what to do")
 
 
-def summary(answer: pb.ForecastResponse) -> str:
-    """The one line that says most."""
+def summary(answer: pb.ForecastResponse, hold: pb.Hold | None = None) -> str:
+    """The one line that says most; ``hold`` is the ticket that the plan counts on."""
     outcomes = [each.outcome for each in answer.attachments]
     parts = [f"{outcomes.count('warm')} of {words.count(len(outcomes), 'attachment')} warm"]
+    held = sum(each.held for each in answer.attachments)
+    if hold is not None and held:
+        share = "" if held == outcomes.count("warm") else f"{held} of them "
+        parts.append(f"{share}held until {words.until(hold.expires_at)}")
     for outcome, verb in (("waits", "wait"), ("unknown", "not known yet")):
         if outcomes.count(outcome):
             parts.append(f"{outcomes.count(outcome)} {verb}")
@@ -37,7 +41,7 @@ def attachment_rows(answer: pb.ForecastResponse) -> Rows:
         [
             each.label or each.name,
             each.pool,
-            f"{each.outcome}, place {each.place}" if each.place else each.outcome,
+            _outcome(each),
             f"about {format_duration(each.wait_s)}" if each.HasField("wait_s") else "",
             each.reason or each.estimate,
         ]
@@ -50,7 +54,7 @@ def pool_rows(answer: pb.ForecastResponse) -> Rows:
     return [
         [
             _pool_name(pool),
-            _step(pool.before.ready, pool.after.ready),
+            _step(pool.before.ready, pool.after.ready) + _held(pool),
             f"{_step(pool.before.released, pool.after.released)} (threshold {pool.threshold})",
             _step(pool.before.allocated, pool.after.allocated),
             _scrub(pool),
@@ -76,9 +80,20 @@ def image_lines(answer: pb.ForecastResponse) -> list[str]:
     return lines
 
 
-def markdown(answer: pb.ForecastResponse, notes: Sequence[str]) -> str:
-    """The whole forecast as Markdown."""
-    parts = [f"### Clonepool: {summary(answer)}"]
+def use_of(hold: pb.Hold, apply: str) -> str:
+    """The command line that takes what is held."""
+    return f"CLONEPOOL_HOLD={hold.id} {apply}"
+
+
+def markdown(
+    answer: pb.ForecastResponse,
+    notes: Sequence[str],
+    *,
+    hold: pb.Hold | None = None,
+    apply: str = "",
+) -> str:
+    """The whole forecast as Markdown; ``apply`` is what carries out the plan."""
+    parts = [f"### Clonepool: {summary(answer, hold)}"]
     for columns, rows in (
         (FAILURES, failure_rows(answer)),
         (ATTACHMENTS, attachment_rows(answer)),
@@ -88,6 +103,8 @@ def markdown(answer: pb.ForecastResponse, notes: Sequence[str]) -> str:
             parts.append(_markdown_table(columns, rows))
     lines = [*image_lines(answer), *closing_lines(answer), *notes]
     parts.append("\n".join(f"- {_escaped(line)}" for line in lines))
+    if hold is not None:
+        parts.append(f"Use what is held:\n\n```sh\n{use_of(hold, apply)}\n```")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -108,6 +125,18 @@ def _escaped(text: str) -> str:
     for sign in "\\`*_[]<>|":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
+
+
+def _outcome(each: pb.AttachmentForecast) -> str:
+    if each.held:
+        return f"{each.outcome}, held"
+    return f"{each.outcome}, place {each.place}" if each.place else each.outcome
+
+
+def _held(pool: pb.PoolForecast) -> str:
+    if not pool.before.held and not pool.after.held:
+        return ""
+    return f" ({_step(pool.before.held, pool.after.held)} held)"
 
 
 def _pool_name(pool: pb.PoolForecast) -> str:

@@ -19,8 +19,9 @@ from clonepool.cli.settings_tables import (
     read_table,
     refuse_unknown,
 )
-from clonepool.config import DriverSettings, Settings, TlsSettings
+from clonepool.config import DriverSettings, HoldSettings, Settings, TlsSettings
 from clonepool.errors import InvalidArgument
+from clonepool.units import parse_duration
 
 # Each setting that one value says: its key in the file and after CLONEPOOL_, and its help.
 KEYS: Final[Mapping[str, str]] = MappingProxyType(
@@ -36,18 +37,27 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "tls_certificate": "certificate of a TCP listener",
         "tls_key": "its key",
         "tls_client_ca": "CA of the client certificates that callers over TCP must bring",
+        "holds_max_share_percent": "how much of a pool's max_replicas may be held at once",
+        "holds_max_duration": "how long a hold may last",
+        "holds_max_tickets": "how many open tickets a pool may have",
     }
 )
 _TLS_KEYS: Final = ("certificate", "key", "client_ca")
+_HOLD_KEYS: Final = ("max_share_percent", "max_duration", "max_tickets")
+# the tables of the file whose keys are in KEYS after the table's name
+_SECTIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"tls": _TLS_KEYS, "holds": _HOLD_KEYS}
+)
 _FILE_KEYS: Final = (
-    *(key for key in KEYS if not key.startswith("tls_")),
-    "tls",
+    *(key for key in KEYS if key.partition("_")[0] not in _SECTIONS),
+    *_SECTIONS,
     "storages",
     "fabrics",
 )
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _LOG_FORMATS: Final = ("plain", "json")
 _WORKERS_LIMIT: Final = 256
+_TICKETS_LIMIT: Final = 1000
 _TOKEN_LEAST_CHARS: Final = 16
 _STORAGES: Final = MappingProxyType({"default": "file"})
 _FABRICS: Final = MappingProxyType({"local": "local", "iscsi": "iscsi"})
@@ -83,6 +93,7 @@ def load_settings(
     return Settings(
         **_single_values(found, environ=environ, user_id=user_id, root=root),
         tls=_tls(found),
+        holds=_holds(found),
         storages=_storages(document, driver_place),
         fabrics=read_drivers(document, "fabrics", place=driver_place, always=_FABRICS),
     )
@@ -134,12 +145,14 @@ def _from_file(document: dict[str, Any], *, path: Path) -> dict[str, _Found]:
     found = {
         key: _Found(value=value, place=place) for key, value in document.items() if key in KEYS
     }
-    tls_place = Place(source=str(path), prefix="tls.")
-    tls = read_table(document, "tls", place=place)
-    refuse_unknown(tls, known=_TLS_KEYS, place=tls_place)
-    return found | {
-        f"tls_{key}": _Found(value=value, place=tls_place) for key, value in tls.items()
-    }
+    for section, known in _SECTIONS.items():
+        inside = place.inside(section)
+        table = read_table(document, section, place=place)
+        refuse_unknown(table, known=known, place=inside)
+        found |= {
+            f"{section}_{key}": _Found(value=value, place=inside) for key, value in table.items()
+        }
+    return found
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Found]:
@@ -220,11 +233,7 @@ def _node_name() -> str:
 
 
 def _workers(item: _Found, key: str) -> int:
-    text = str(item.value)
-    count = int(text) if text.isascii() and text.isdigit() else 0
-    if not 1 <= count <= _WORKERS_LIMIT:
-        raise item.place.refuse(key, f"{text!r} must be a whole number from 1 to {_WORKERS_LIMIT}")
-    return count
+    return _number(item, key, most=_WORKERS_LIMIT)
 
 
 def _choice(item: _Found, key: str, *, allowed: tuple[str, ...]) -> str:
@@ -255,6 +264,45 @@ def _tls(found: Mapping[str, _Found]) -> TlsSettings | None:
     return TlsSettings(
         certificate=paths["certificate"], key=paths["key"], client_ca=paths.get("client_ca")
     )
+
+
+def _holds(found: Mapping[str, _Found]) -> HoldSettings:
+    readers: Mapping[str, tuple[str, Callable[[_Found, str], Any]]] = {
+        "max_share_percent": ("max_share_percent", lambda item, key: _number(item, key, most=100)),
+        "max_duration": ("max_duration_s", _duration),
+        "max_tickets": ("max_tickets", lambda item, key: _number(item, key, most=_TICKETS_LIMIT)),
+    }
+    return HoldSettings(
+        **{
+            field: read(found[f"holds_{key}"], _key_as_written(found[f"holds_{key}"], key))
+            for key, (field, read) in readers.items()
+            if f"holds_{key}" in found
+        }
+    )
+
+
+def _key_as_written(item: _Found, key: str) -> str:
+    """In a table of the file the key stands alone; a variable's name has the table's before it."""
+    return key if item.place.prefix == "holds." else f"holds_{key}"
+
+
+def _number(item: _Found, key: str, *, most: int) -> int:
+    text = str(item.value)
+    number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
+    if not 1 <= number <= most:
+        raise item.place.refuse(key, f"{text!r} must be a whole number from 1 to {most}")
+    return number
+
+
+def _duration(item: _Found, key: str) -> float:
+    text = _text(item, key)
+    try:
+        seconds = parse_duration(text)
+    except InvalidArgument as refused:
+        raise item.place.refuse(key, refused.violations[0].description) from None
+    if seconds < 1:
+        raise item.place.refuse(key, f"{text!r} must be at least 1s")
+    return seconds
 
 
 def _storages(document: dict[str, Any], place: Place) -> Mapping[str, DriverSettings]:

@@ -48,13 +48,16 @@ def _print(info: Any, pools: list[Any], *, endpoint: str) -> None:
 
 def print_pools(pools: list[Any]) -> None:
     """A table of pools; also for `pool list`."""
-    columns = ("pool", "image", "version", "ready", "allocated", "released", "waiting", "state")
+    columns = (
+        "pool", "image", "version", "ready", "held", "allocated", "released", "waiting", "state"
+    )  # fmt: skip
     rows = [
         (
             pool.spec.name,
             pool.spec.master_image,
             str(pool.image_version or ""),
             f"{pool.counts.ready}/{pool.spec.min_ready}",
+            str(pool.counts.held),
             str(pool.counts.allocated),
             f"{pool.counts.released}/{pool.spec.scrub.threshold}",
             str(pool.counts.waiting),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from clonepool.errors import InvalidArgument
@@ -19,6 +20,14 @@ def ago(timestamp: Any, *, now: float | None = None) -> str:
         return ""
     passed = (time.time() if now is None else now) - timestamp.seconds - timestamp.nanos / 1e9
     return "now" if passed < 1 else f"{format_duration(int(passed))} ago"
+
+
+def until(timestamp: Any, *, now: float | None = None) -> str:
+    """``14:32 (UTC)``, with the date where that is not today's."""
+    moment = datetime.fromtimestamp(timestamp.seconds, tz=UTC)
+    today = datetime.fromtimestamp(time.time() if now is None else now, tz=UTC).date()
+    form = "%H:%M (UTC)" if moment.date() == today else "%Y-%m-%d %H:%M (UTC)"
+    return moment.strftime(form)
 
 
 def size(size_bytes: int) -> str:

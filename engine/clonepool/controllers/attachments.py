@@ -20,7 +20,7 @@ from clonepool.domain.model import (
     PageRequest,
     Ref,
 )
-from clonepool.domain.states import AttachmentState, ChapMode, VolumeState
+from clonepool.domain.states import AttachmentState, ChapMode, Severity, VolumeState
 from clonepool.errors import (
     Aborted,
     AlreadyExists,
@@ -51,8 +51,11 @@ class Attachments:
         self._granted: list[str] = []
         self._noting = threading.Lock()
 
-    def create(self, *, spec: AttachmentSpec, token: str) -> Attachment:
-        """Allocate, or take a place in the queue; repeat to poll. The answer has the secret."""
+    def create(self, *, spec: AttachmentSpec, token: str, hold: str = "") -> Attachment:
+        """Allocate, or take a place in the queue; repeat to poll. The answer has the secret.
+
+        ``hold`` is a ticket. One that is no use is no error: the answer's ``hold_note`` says why.
+        """
         attachment_id = allocation.new_id()
         document = attachment_document(spec)
         request = allocation.ClaimRequest(
@@ -65,13 +68,16 @@ class Attachments:
             now=self._context.now(),
             lease_s=self.lease_s,
             reach=self._reach,
+            hold=hold,
         )
         # held from before the claim: nobody can release what is still being granted
         with self._lock(attachment_id):
-            held = self._context.state.write(lambda transaction: _claimed(transaction, request))
+            held, note = self._context.state.write(
+                lambda transaction: _claimed(transaction, request)
+            )
             self._context.signals.plan.set()
             if held.attachment.id == attachment_id:
-                return self._granted_or_undone(held)
+                return replace(self._granted_or_undone(held), hold_note=note)
         return self._create_again(held.attachment.id)
 
     def _granted_or_undone(self, held: Held) -> Attachment:
@@ -346,14 +352,33 @@ _LEFT_BEHIND_S = 5.0
 _TIDY_INTERVAL_S = 2.0
 
 
-def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> Held:
-    attachment_id = allocation.claim(transaction, request)
-    held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=request.now)
+def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> tuple[Held, str]:
+    """What there is, and why the request's ticket was no use to a new attachment."""
+    claimed = allocation.claim(transaction, request)
+    held = attachments.in_transaction(
+        transaction, attachment_id=claimed.attachment_id, now=request.now
+    )
+    subject = f"attachment/{held.attachment.spec.name}"
     if held.attachment.allocated_at == request.now:
         text = (
             f"server {held.attachment.server_name} of {held.attachment.system_user} got volume "
-            f"{held.attachment.volume_id}"
+            f"{held.attachment.volume_id}{_by_ticket(request, claimed)}"
         )
-        subject = f"attachment/{held.attachment.spec.name}"
         events.add(transaction, now=request.now, subject=subject, reason="ATTACHED", message=text)
-    return held
+    if claimed.note:
+        text = f"{claimed.note}; it goes on as one without a ticket"
+        events.add(
+            transaction,
+            now=request.now,
+            subject=subject,
+            reason="HOLD_UNUSED",
+            message=text,
+            severity=Severity.WARNING,
+        )
+    return held, claimed.note
+
+
+def _by_ticket(request: allocation.ClaimRequest, claimed: allocation.Claimed) -> str:
+    if claimed.left is None:
+        return ""
+    return f" by ticket {request.hold}, which has {claimed.left} more of pool {request.spec.pool}"

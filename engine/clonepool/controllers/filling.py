@@ -46,7 +46,7 @@ class Filling:
 
     def _plan(self, pool_id: str) -> None:
         with self._context.state.read() as session:
-            pool, live = pools.get_any(session, pool_id=pool_id)
+            pool, live = pools.get_any(session, pool_id=pool_id, now=self._context.now())
             wanted = pools.wanted_version(session, pool_id=pool_id)
         if not live:
             self._clear_out(pool)
@@ -105,8 +105,8 @@ class Filling:
     def _carry_out(self, pool: ReplicaPool, wanted: ImageVersion, plan: FillPlan) -> None:
         def change(transaction: Transaction) -> None:
             # claims, releases and scrub runs came in between: what is too much by now is left
-            fresh = _plan_now(transaction, pool, wanted)
             now, node = self._context.now(), self._context.state.node
+            fresh = _plan_now(transaction, pool, wanted, now=now)
             for count, is_current in (
                 (min(plan.retire_stale, fresh.retire_stale), False),
                 (min(plan.retire_surplus, fresh.retire_surplus), True),
@@ -156,9 +156,11 @@ class Filling:
         self._context.signals.work.set()
 
 
-def _plan_now(transaction: Transaction, pool: ReplicaPool, wanted: ImageVersion) -> FillPlan:
+def _plan_now(
+    transaction: Transaction, pool: ReplicaPool, wanted: ImageVersion, *, now: float
+) -> FillPlan:
     """What is to be done by the counts as they are in this transaction."""
-    fresh, live = pools.get_any(transaction.session, pool_id=pool.id)
+    fresh, live = pools.get_any(transaction.session, pool_id=pool.id, now=now)
     version = pools.wanted_version(transaction.session, pool_id=pool.id)
     if not live or version is None or version.id != wanted.id:
         return NOTHING

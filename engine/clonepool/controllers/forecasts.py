@@ -41,7 +41,7 @@ class Forecasts:
                 name: volumes.owed_bytes(session, storage=name, auto_is_full=not at.thin_clones)
                 for name, at in storages.items()
             }
-            seen = snapshot.read(session)
+            seen = snapshot.read(session, now=self._context.now())
             found = [
                 attachments.find(session, ref=Ref(name=name), now=self._context.now())
                 for name in _released(plan)

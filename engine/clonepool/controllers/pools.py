@@ -77,12 +77,12 @@ class Pools:
     def get(self, *, ref: Ref) -> ReplicaPool:
         """One pool. Raises NotFound."""
         with self._context.state.read() as session:
-            return pools.get(session, ref=ref)
+            return pools.get(session, ref=ref, now=self._context.now())
 
     def list(self, *, page: PageRequest) -> tuple[Sequence[ReplicaPool], str]:
         """One page and the next page's token."""
         with self._context.state.read() as session:
-            return pools.list_page(session, page=page)
+            return pools.list_page(session, page=page, now=self._context.now())
 
     def update(self, *, pool_id: str, spec: PoolSpec) -> ReplicaPool:
         """Change a pool in place."""

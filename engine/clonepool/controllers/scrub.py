@@ -24,7 +24,7 @@ class Scrub:
     def start(self, *, pool: str) -> ScrubRun | None:
         """Scrub what is released in ``pool`` (name), and what is faulty; None when nothing is."""
         with self._context.state.read() as session:
-            found = pools.get(session, ref=Ref(name=pool))
+            found = pools.get(session, ref=Ref(name=pool), now=self._context.now())
         run_id = self._start(
             found, trigger="demand", message="asked for", faulty_before=self._context.now()
         )
@@ -56,7 +56,8 @@ class Scrub:
         self, pool: ReplicaPool, *, trigger: str, message: str, faulty_before: float = 0
     ) -> str | None:
         def change(transaction: Transaction) -> str | None:
-            counts = pools.counts(transaction.session, pool_id=pool.id)
+            now = self._context.now()
+            counts = pools.counts(transaction.session, pool_id=pool.id, now=now)
             run_id = scrubs.start(
                 transaction,
                 pool=pool,
@@ -64,7 +65,7 @@ class Scrub:
                 recycle=self._quota(pool, counts, transaction),
                 faulty_before=faulty_before,
                 node=self._context.state.node,
-                now=self._context.now(),
+                now=now,
             )
             if run_id is not None:
                 count = scrubs.get_run(transaction.session, run_id=run_id).volumes

@@ -76,10 +76,14 @@ Change: TypeAlias = Attach | PutImage | PutPool | PutServer | Remove
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Changes in the order in which they are begun within their phase."""
+    """Changes in the order in which they are begun within their phase.
+
+    ``hold`` is the ticket that the attachments will bring, "" for none.
+    """
 
     changes: tuple[Change, ...]
     stop_at_failure: bool = False
+    hold: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +108,18 @@ class ImageView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TicketView:
+    """What a ticket still holds of a pool."""
+
+    ticket: str
+    remaining: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoolView:
     """A live pool; counts by image version, released volumes by size, the longest released first.
 
+    ``tickets`` are those that hold some of what is ready, the oldest first.
     ``clone_s`` is how long one clone took lately, None where none has ended; ``clones_seen`` is
     of how many that is the mean.
     """
@@ -120,6 +133,7 @@ class PoolView:
     destroying: int = 0  # in a scrub that ends in their deletion
     released_bytes: tuple[int, ...] = ()
     waiting: int = 0
+    tickets: tuple[TicketView, ...] = ()
     full_clones: bool = False
     clone_s: float | None = None
     clones_seen: int = 0
@@ -187,7 +201,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class AttachmentForecast:
-    """``place`` counts from 1 where it waits; ``wait_s`` None: nothing to estimate by."""
+    """``place`` counts from 1 where it waits; ``wait_s`` None: nothing to estimate by.
+
+    ``held``: it is warm by the plan's ticket.
+    """
 
     label: str
     name: str
@@ -197,6 +214,7 @@ class AttachmentForecast:
     wait_s: float | None = None
     estimate: str = ""
     reason: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +226,7 @@ class StockCounts:
     allocated: int = 0
     released: int = 0
     waiting: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

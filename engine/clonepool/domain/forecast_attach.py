@@ -11,10 +11,12 @@ from clonepool.domain.forecast import (
     AttachmentView,
     Outcome,
     Snapshot,
+    StockCounts,
 )
 from clonepool.domain.forecast_servers import Refusal
 from clonepool.domain.forecast_site import Site, name_taken
 from clonepool.domain.forecast_stock import PoolStock
+from clonepool.domain.forecast_tickets import Claim
 from clonepool.domain.states import WhenEmpty
 
 # Told of a failure: its subject, its label, and why.
@@ -68,6 +70,8 @@ class Attaching:
             self._say(change, answer)
         elif isinstance(answer, Waiter):
             made = self._waiting(made, answer)
+        else:
+            made = replace(made, held=answer is Claim.HELD)
         self._forecasts.append(made)
 
     def give_up_waiting(self) -> None:
@@ -96,7 +100,7 @@ class Attaching:
         if name not in self._refused:
             self._fail(f"attachment/{name}", change.label or name, refusal)
 
-    def _claim(self, change: Attach) -> Waiter | Refusal | None:
+    def _claim(self, change: Attach) -> Waiter | Refusal | Claim:
         spec = change.spec
         if spec.name in self._refused:
             return self._refused[spec.name]
@@ -115,7 +119,8 @@ class Attaching:
         if isinstance(server, Refusal):
             return server
         refusal = self._site.check_chap(change, stock)
-        warm = refusal is None and stock.claim()
+        claim = Claim.NONE if refusal else stock.claim()
+        warm = claim is not Claim.NONE
         refusal = refusal or (None if warm else _may_not_wait(stock))
         if refusal is not None:
             return refusal
@@ -124,7 +129,7 @@ class Attaching:
             view, server=self._site.servers.keep(server, attachment=view.name, user=user)
         )
         self._site.attachments[view.name] = view
-        return None if warm else self._queue(change, stock, view)
+        return claim if warm else self._queue(change, stock, view)
 
     def _view(self, change: Attach, stock: PoolStock, *, warm: bool) -> AttachmentView:
         # what has no name yet still needs one here, which no other has
@@ -180,13 +185,19 @@ def _may_not_wait(stock: PoolStock) -> Refusal | None:
         return Refusal(reason="POOL_STOPPED", text=text)
     if stock.spec.when_empty is not WhenEmpty.FAIL:
         return None
-    released = stock.counts().released
+    counts = stock.counts()
+    released = counts.released
     way_out = f", or run `clonepool scrub run {name}`" if released else ""
     text = (
         f"pool {name} has no ready replica left for it ({stock.making()} being made, {released} "
-        f"released and not scrubbed yet); run again later, raise min_ready{way_out}"
+        f"released and not scrubbed yet{_tickets(counts)}); run again later, raise min_ready"
+        f"{way_out}"
     )
     return Refusal(reason="POOL_EMPTY", text=text)
+
+
+def _tickets(counts: StockCounts) -> str:
+    return f", {counts.held} held for tickets" if counts.held else ""
 
 
 def _unserved(stock: PoolStock) -> Refusal:
@@ -199,7 +210,8 @@ def _unserved(stock: PoolStock) -> Refusal:
         text = f"pool {name} has no space for another clone; free space{scrub}"
         return Refusal(reason="NO_SPACE", text=text)
     text = (
-        f"pool {name} is at max_replicas {stock.spec.max_replicas} ({counts.allocated} allocated), "
+        f"pool {name} is at max_replicas {stock.spec.max_replicas} ({counts.allocated} "
+        f"allocated{_tickets(counts)}), "
         "and creates come before deletes: release first, then run again, or raise max_replicas"
     )
     return Refusal(reason="MAX_REPLICAS", text=text)

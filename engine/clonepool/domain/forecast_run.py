@@ -39,15 +39,20 @@ def forecast(plan: Plan, snapshot: Snapshot) -> Forecast:
     """What the plan does. Pure: the same plan and snapshot give the same answer.
 
     The scrubs are those of releases that come at once; ``scrubbed_at_least`` is found by playing
-    it again with the engine looking after each release.
+    it again with the engine looking after each release. That may end otherwise, in a failure that
+    keeps the deletions from being done, say: then it touches other pools.
     """
     at_once = _Run(plan, snapshot, one_by_one=False).play()
     spread = _Run(plan, snapshot, one_by_one=True).play()
+    scrubbed = {(pool.name, pool.created): pool.scrubbed for pool in spread.pools}
     return replace(
         at_once,
         pools=tuple(
-            replace(pool, scrubbed_at_least=min(pool.scrubbed, other.scrubbed))
-            for pool, other in zip(at_once.pools, spread.pools, strict=True)
+            replace(
+                pool,
+                scrubbed_at_least=min(pool.scrubbed, scrubbed.get((pool.name, pool.created), 0)),
+            )
+            for pool in at_once.pools
         ),
     )
 
@@ -65,7 +70,7 @@ class _Watched:
 class _Run:
     def __init__(self, plan: Plan, snapshot: Snapshot, *, one_by_one: bool) -> None:
         self._plan = plan
-        self._site = Site(snapshot)
+        self._site = Site(snapshot, hold=plan.hold)
         self._one_by_one = one_by_one
         self._watched: list[_Watched] = []
         self._failures: list[Failure] = []

@@ -26,8 +26,9 @@ from clonepool.units import format_size
 class Site:
     """What there is, as the forecast goes on; each method answers None or why it is refused."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, *, hold: str = "") -> None:
         self._snapshot = snapshot
+        self._hold = hold
         self._left_bytes = {name: at.left_bytes for name, at in snapshot.storages.items()}
         self.images = {image.name: image for image in snapshot.images}
         self.pools: dict[str, PoolStock] = {}
@@ -39,7 +40,7 @@ class Site:
             self.servers.hold(each.server, each.name)
 
     def _add_pool(self, view: PoolView) -> PoolStock:
-        stock = PoolStock(view, left_bytes=self._left_bytes)
+        stock = PoolStock(view, left_bytes=self._left_bytes, hold=self._hold)
         stock.wanted = self._wanted(view.spec)
         self.pools[view.spec.name] = stock
         return stock

@@ -11,6 +11,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from clonepool.domain.forecast import PoolView, StockCounts
+from clonepool.domain.forecast_tickets import Claim, Tickets
 from clonepool.domain.model import PoolSpec
 from clonepool.domain.policy import (
     NOTHING,
@@ -45,9 +46,14 @@ class Done:
 
 
 class PoolStock:
-    """A pool that changes as the forecast goes on. ``left_bytes`` (by storage) is shared by all."""
+    """A pool that changes as the forecast goes on. ``left_bytes`` (by storage) is shared by all.
 
-    def __init__(self, view: PoolView, *, left_bytes: MutableMapping[str, int]) -> None:
+    In its queue None is one that waited before the plan; the plan's own bring its ticket ``hold``.
+    """
+
+    def __init__(
+        self, view: PoolView, *, left_bytes: MutableMapping[str, int], hold: str = ""
+    ) -> None:
         self.spec: PoolSpec = view.spec
         self.stopped_reason = view.stopped_reason
         self.wanted: Wanted | None = None
@@ -63,6 +69,7 @@ class PoolStock:
         self._destroying = view.destroying
         self._released = list(view.released_bytes)
         self._left_bytes = left_bytes
+        self._tickets = Tickets(view.tickets, plans=hold)
 
     def counts(self) -> StockCounts:
         """The stock as it is now."""
@@ -73,6 +80,7 @@ class PoolStock:
             allocated=self._held.total(),
             released=len(self._released),
             waiting=len(self.queue),
+            held=self._tickets.total(),
         )
 
     def making(self) -> int:
@@ -84,13 +92,19 @@ class PoolStock:
         number = self.wanted.number if self.wanted else 0
         return self._held.total() - self._held[number]
 
-    def claim(self) -> bool:
+    def claim(self) -> Claim:
         """Take a ready replica; who waits ahead keeps the one that is meant for it."""
-        if self.wanted is None or self._ready[self.wanted.number] <= len(self.queue):
-            return False
-        self._ready[self.wanted.number] -= 1
-        self._held[self.wanted.number] += 1
-        return True
+        return self._claim(ahead=len(self.queue), brings=True)
+
+    def _claim(self, *, ahead: int, brings: bool) -> Claim:
+        if self.wanted is None:
+            return Claim.NONE
+        number = self.wanted.number
+        claim = self._tickets.claim(ready=self._ready[number], ahead=ahead, brings=brings)
+        if claim is not Claim.NONE:
+            self._ready[number] -= 1
+            self._held[number] += 1
+        return claim
 
     def wait(self, who: object) -> int:
         """Stand in the queue; the place in it, from 1."""
@@ -153,6 +167,7 @@ class PoolStock:
             recycling=self._recycling,
             occupied=idle + self._held.total(),
             waiting=len(self.queue),
+            held=self._tickets.total(),
         )
 
     def _finish_making(self) -> None:
@@ -167,13 +182,12 @@ class PoolStock:
         self._making = Counter({number: self._making[number] if self.stopped_reason else 0})
 
     def _serve(self) -> None:
-        """First come, first served."""
-        number = self.wanted.number if self.wanted else 0
-        count = min(len(self.queue), self._ready[number])
-        self._ready[number] -= count
-        self._held[number] += count
-        self.served += self.queue[:count]
-        del self.queue[:count]
+        """First come, first served; with a ticket, at once."""
+        left: list[object] = []
+        for who in self.queue:
+            claim = self._claim(ahead=len(left), brings=who is not None)
+            (left if claim is Claim.NONE else self.served).append(who)
+        self.queue[:] = left
 
     def _scrub(self) -> None:
         quota = 0

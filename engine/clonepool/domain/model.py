@@ -148,7 +148,8 @@ class PoolCounts:
     """A pool's volumes by state, and its queue.
 
     ``stale`` of the ready ones and ``making_stale`` of those being made have an old version;
-    ``recycling`` of those being scrubbed will be ready again.
+    ``recycling`` of those being scrubbed will be ready again; ``held`` of the ready ones are for
+    tickets only.
     """
 
     by_state: Mapping[VolumeState, int]
@@ -156,6 +157,7 @@ class PoolCounts:
     making_stale: int = 0
     recycling: int = 0
     waiting: int = 0
+    held: int = 0
 
     def of(self, *states: VolumeState) -> int:
         """How many volumes are in any of ``states``."""
@@ -256,6 +258,7 @@ class Attachment:
     """An allocation of a server to a system user, with its storage.
 
     ``place`` counts from 1 while WAITING, else 0. ``warm`` says that it never had to wait.
+    ``hold_note`` tells who has just made it why the ticket that came along was no use.
     """
 
     id: str
@@ -274,6 +277,7 @@ class Attachment:
     chap: ChapAccount | None
     created_at: float
     allocated_at: float | None
+    hold_note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ class Stock:
     recycling: int  # in a scrub that makes them ready again, current
     occupied: int  # what max_replicas counts
     waiting: int
+    held: int = 0  # what only tickets get, of what is ready
 
     @classmethod
     def of(cls, counts: PoolCounts) -> Stock:
@@ -30,12 +31,18 @@ class Stock:
             recycling=counts.recycling,
             occupied=counts.of(*CAPACITY_STATES),
             waiting=counts.waiting,
+            held=counts.held,
         )
 
     def short(self, spec: PoolSpec) -> int:
         """How many replicas are missing with all that is ready or on its way."""
         coming = self.ready + self.stale + self.making + self.recycling
-        return spec.min_ready + self.waiting - coming
+        return spec.min_ready + self.promised - coming
+
+    @property
+    def promised(self) -> int:
+        """What is not there for who comes next: held for tickets, or waited for."""
+        return self.waiting + self.held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +58,18 @@ NOTHING = FillPlan(make=0, retire_stale=0, retire_surplus=0)
 
 
 def plan_fill(spec: PoolSpec, stock: Stock) -> FillPlan:
-    """Keep ``min_ready`` ready and serve who waits, within ``max_replicas``.
+    """Keep ``min_ready`` ready beside what is held, and serve who waits, within ``max_replicas``.
 
-    While a new image version rolls out, at most ``max_unavailable`` stale replicas are given up
-    beyond what is on its way already; who waits can only be served with the current version, so
-    for them stale replicas make room at once. Of too many, the stale ones go first.
+    A held replica is like one that is waited for: it is not there for who comes next. While a new
+    image version rolls out, at most ``max_unavailable`` stale replicas are given up beyond what is
+    on its way already; who waits or holds can only be served with the current version, so for them
+    stale replicas make room at once. Of too many, the stale ones go first.
     """
     # not counting on a scrub: it may take hours, and a clone takes no time
-    waiting_for_a_clone = stock.waiting - (stock.ready + stock.making)
+    waiting_for_a_clone = stock.promised - (stock.ready + stock.making)
     room = max(0, spec.max_replicas - stock.occupied)
     make = min(max(0, stock.short(spec), waiting_for_a_clone), room)
-    surplus = stock.ready + stock.stale - spec.min_ready - stock.waiting
+    surplus = stock.ready + stock.stale - spec.min_ready - stock.promised
     unavailable = stock.making + stock.recycling + make
     retire_stale = min(
         stock.stale,

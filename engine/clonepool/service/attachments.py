@@ -34,7 +34,7 @@ class AttachmentHandlers:
         """Allocate, or poll for one's turn."""
         validate.create_attachment(request)
         spec = specs.attachment(request.spec)
-        made = self._attachments.create(spec=spec, token=request.request_token)
+        made = self._attachments.create(spec=spec, token=request.request_token, hold=request.hold)
         return self._message(made, include_secret=True)
 
     def get(self, request: pb.GetAttachmentRequest) -> pb.Attachment:

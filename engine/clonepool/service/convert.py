@@ -129,6 +129,7 @@ def attachment(
         chap_secret=account.secret if account and include_secret else "",
         created_at=timestamp(value.created_at),
         allocated_at=timestamp(value.allocated_at),
+        hold_note=value.hold_note,
     )
 
 
@@ -316,7 +317,7 @@ def _pool_spec(spec: model.PoolSpec) -> pb.PoolSpec:
 
 def _counts(counts: model.PoolCounts) -> pb.PoolCounts:
     by_state = {state.value: counts.by_state.get(state, 0) for state in VolumeState}
-    return pb.PoolCounts(**by_state, stale=counts.stale, waiting=counts.waiting)
+    return pb.PoolCounts(**by_state, stale=counts.stale, waiting=counts.waiting, held=counts.held)
 
 
 def _server_spec(spec: model.ServerSpec) -> pb.ServerSpec:

@@ -52,6 +52,7 @@ class ForecastHandlers:
         plan = Plan(
             changes=tuple(_change(message) for message in request.changes),
             stop_at_failure=request.stop_at_failure,
+            hold=request.hold,
         )
         return _answer(self._forecasts.make(plan=plan))
 
@@ -61,6 +62,7 @@ def _check(request: pb.ForecastRequest) -> None:
     findings.require(
         len(request.changes) <= _CHANGES_LIMIT, "changes", f"at most {_CHANGES_LIMIT} changes"
     )
+    validate.ticket(request.hold, findings)
     for index, message in enumerate(request.changes[:_CHANGES_LIMIT]):
         findings.require(
             message.WhichOneof("change"), f"changes[{index}]", "says nothing that is to change"

@@ -23,6 +23,7 @@ from clonepool.service.attachments import AttachmentHandlers
 from clonepool.service.dispatch import Dispatcher, Gate, Handler
 from clonepool.service.events import EventHandlers
 from clonepool.service.forecasts import ForecastHandlers
+from clonepool.service.holds import HoldHandlers
 from clonepool.service.images import ImageHandlers
 from clonepool.service.pools import PoolHandlers
 from clonepool.service.servers import ServerHandlers
@@ -180,6 +181,7 @@ class EngineServer:
             **ScrubHandlers(scrub=engine.scrub).methods(),
             **OperationHandlers(operations=engine.operations).methods(),
             **ForecastHandlers(forecasts=engine.forecasts).methods(),
+            **HoldHandlers(holds=engine.holds).methods(),
         }
 
     def _engine_info(self, _request: pb.GetEngineInfoRequest) -> pb.EngineInfo:

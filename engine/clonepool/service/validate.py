@@ -21,6 +21,7 @@ from clonepool.domain.states import (
     WhenEmpty,
 )
 from clonepool.service.findings import Findings
+from clonepool.units import MAX_DURATION_S
 
 _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
@@ -35,6 +36,8 @@ _USER_NAME_LIMIT_CHARS: Final = 128
 _TOKEN_LIMIT_CHARS: Final = 1024
 _SECRET_CHARS: Final = range(12, 256)
 _ID_LIMIT_CHARS: Final = 128
+_OWNER_LIMIT_CHARS: Final = 256
+_HELD_POOLS_LIMIT: Final = 100
 
 
 def create_image(request: pb.CreateImageRequest) -> None:
@@ -90,7 +93,39 @@ def create_attachment(request: pb.CreateAttachmentRequest) -> None:
     findings = Findings()
     _attachment(request.spec, findings)
     _token(request.request_token, findings)
+    ticket(request.hold, findings)
     findings.refuse()
+
+
+def ticket(value: str, findings: Findings) -> None:
+    """A ticket, or "" for none; whether it is any use is found out when it is used."""
+    if value:
+        findings.text(value, "hold", limit=_ID_LIMIT_CHARS)
+
+
+def create_hold(request: pb.CreateHoldRequest) -> None:
+    """Raises InvalidArgument with a violation for each field that is refused."""
+    findings = Findings()
+    _held_pools(request.pools, findings)
+    # not "below 1": what is no number at all is refused by this, too
+    good = request.duration_s >= 1 and request.duration_s <= MAX_DURATION_S
+    findings.require(good, "duration_s", f"{request.duration_s:g} must be at least 1 second")
+    if request.owner:
+        findings.text(request.owner, "owner", limit=_OWNER_LIMIT_CHARS)
+    _token(request.request_token, findings)
+    findings.refuse()
+
+
+def _held_pools(pools: Sequence[pb.HeldStock], findings: Findings) -> None:
+    in_range = 1 <= len(pools) <= _HELD_POOLS_LIMIT
+    findings.require(in_range, "pools", f"must be 1 to {_HELD_POOLS_LIMIT} pools")
+    seen: set[str] = set()
+    for index, wanted in enumerate(pools[:_HELD_POOLS_LIMIT]):
+        field = f"pools[{index}]"
+        findings.name(wanted.pool, f"{field}.pool")
+        findings.require(wanted.pool not in seen, f"{field}.pool", "is named more than once")
+        findings.require(wanted.count >= 1, f"{field}.count", f"{wanted.count} must be at least 1")
+        seen.add(wanted.pool)
 
 
 def update_attachment(request: pb.UpdateAttachmentRequest) -> None:

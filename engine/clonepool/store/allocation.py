@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clonepool.domain.model import AttachmentSpec, SystemUser
@@ -21,7 +21,8 @@ from clonepool.errors import (
     NotFound,
     ResourceExhausted,
 )
-from clonepool.store import allocation_servers
+from clonepool.store import allocation_holds, allocation_servers, holds
+from clonepool.store.allocation_holds import Turn
 from clonepool.store.writer import Transaction
 
 _POOL = """
@@ -32,7 +33,8 @@ _POOL = """
     FROM pool p JOIN image i ON i.id = p.image_id
     WHERE p.name = ? AND p.deleted_at IS NULL
 """
-# who waits ahead keeps the replica that is meant for it: skip as many as there are before us
+# who waits ahead keeps the replica that is meant for it, and who holds a ticket what is held for
+# it: skip as many as there are before us
 _TAKE = """
     UPDATE volume SET state = 'attaching', attachment_id = :attachment, changed_at = :now,
         last_attachment_id = :attachment, last_user_name = :user_name, last_user_kind = :user_kind,
@@ -43,7 +45,9 @@ _TAKE = """
         ORDER BY changed_at, n LIMIT 1 OFFSET (
             SELECT count(*) FROM attachment AS ahead
             WHERE ahead.pool_id = :pool AND ahead.state = 'waiting' AND ahead.n < :place
-                AND ahead.lease_until > :now))
+                AND ahead.lease_until > :now) + (
+            SELECT coalesce(sum(remaining), 0) FROM hold
+            WHERE pool_id = :pool AND remaining > 0 AND expires_at > :now AND n < :hold))
     RETURNING id, generation, (SELECT number FROM image_version WHERE id = :version)
 """
 _INSERT = """
@@ -60,7 +64,6 @@ _SERVE_WAITER = """
         allocated_at = :now, changed_at = :now
     WHERE id = :id AND state = 'waiting'
 """
-_LAST_N = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,19 @@ class ClaimRequest:
     now: float
     lease_s: float
     reach: Callable[[str], Reach]  # of a fabric's name
+    hold: str = ""  # a ticket; not part of what makes two requests the same
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """The attachment's id; ``left`` of a ticket that served it, and why one that came did not.
+
+    Both tell of this call only: one that finds what is there already has neither.
+    """
+
+    attachment_id: str
+    left: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +113,8 @@ class _Pool:
     image: str
 
 
-def claim(transaction: Transaction, request: ClaimRequest) -> str:
-    """Claim, queue or find; returns the attachment's id. Errors: see CreateAttachment."""
+def claim(transaction: Transaction, request: ClaimRequest) -> Claimed:
+    """Claim, queue or find. Errors: see CreateAttachment."""
     existing = transaction.sql(
         "SELECT id, token, token_digest, state, n, pool_id FROM attachment WHERE name = ?",
         (request.spec.name,),
@@ -106,9 +122,9 @@ def claim(transaction: Transaction, request: ClaimRequest) -> str:
     if existing is None:
         return _claim_new(transaction, request)
     _check_same(request, existing)
-    if existing[3] == "waiting":
-        _serve_waiter(transaction, request, attachment_id=existing[0], n=existing[4])
-    return str(existing[0])
+    if existing[3] != "waiting":
+        return Claimed(attachment_id=existing[0])
+    return _serve_waiter(transaction, request, attachment_id=existing[0], n=existing[4])
 
 
 def _check_same(request: ClaimRequest, existing: tuple[Any, ...]) -> None:
@@ -134,7 +150,7 @@ def already_exists(kind: str, name: str, object_id: str, *, same_token: bool) ->
     return AlreadyExists(text, reason="NAME_TAKEN", metadata=metadata)
 
 
-def _claim_new(transaction: Transaction, request: ClaimRequest) -> str:
+def _claim_new(transaction: Transaction, request: ClaimRequest) -> Claimed:
     pool = _get_pool(transaction, request.spec.pool)
     user = _system_user(pool, request.spec)
     reach = request.reach(pool.fabric)
@@ -147,9 +163,10 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> str:
     )
     values = _new_values(request, pool=pool, user=user, server=server)
     values |= _chap_values(request, fabric=pool.fabric, has_chap=reach.chap)
-    taken = _take(transaction, values, version_id=pool.version_id, place=_LAST_N)
+    turn = allocation_holds.turn(transaction, ticket=request.hold, pool_id=pool.id, now=request.now)
+    taken = _take(transaction, values, version_id=pool.version_id, turn=turn)
     if taken is None:
-        _check_may_wait(transaction, pool=pool, name=request.spec.pool)
+        _check_may_wait(transaction, pool=pool, name=request.spec.pool, now=request.now)
         values |= {"lease": request.now + request.lease_s}
     else:
         values |= _taken_values(request.spec, taken) | {"state": "attached", "warm": True}
@@ -157,7 +174,15 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> str:
     transaction.sql(_INSERT, values)
     if server.system_user is None:
         allocation_servers.occupy(transaction, server_id=server.id, user=user)
-    return request.attachment_id
+    return _claimed(transaction, request.attachment_id, turn=turn, is_served=taken is not None)
+
+
+def _claimed(
+    transaction: Transaction, attachment_id: str, *, turn: Turn, is_served: bool
+) -> Claimed:
+    by_ticket = turn.by_ticket and is_served
+    left = allocation_holds.use(transaction, turn) if by_ticket else None
+    return Claimed(attachment_id=attachment_id, left=left, note=turn.note)
 
 
 def _get_pool(transaction: Transaction, name: str) -> _Pool:
@@ -250,9 +275,9 @@ def _take(
     values: dict[str, Any],
     *,
     version_id: str | None,
-    place: int,
+    turn: Turn,
 ) -> tuple[Any, ...] | None:
-    parameters = {**values, "version": version_id, "place": place}
+    parameters = {**values, "version": version_id, "place": turn.place, "hold": turn.hold}
     row: tuple[Any, ...] | None = transaction.sql(_TAKE, parameters).fetchone()
     return row
 
@@ -273,7 +298,7 @@ def chap_username(spec: AttachmentSpec, volume_id: str, generation: int) -> str:
     return spec.chap.username
 
 
-def _check_may_wait(transaction: Transaction, *, pool: _Pool, name: str) -> None:
+def _check_may_wait(transaction: Transaction, *, pool: _Pool, name: str, now: float) -> None:
     if pool.stopped_reason:
         text = (
             f"pool {name} has no ready replica and stopped filling: {pool.stopped_reason}; mend "
@@ -289,19 +314,22 @@ def _check_may_wait(transaction: Transaction, *, pool: _Pool, name: str) -> None
     )
     making = counts.get("planned", 0) + counts.get("cloning", 0)
     released = counts.get("released", 0)
+    held = holds.held_of(transaction.session, pool_id=pool.id, now=now)
+    tickets = f", {held} held for tickets" if held else ""
     wayout = f", or run `clonepool scrub run {name}`" if released else ""
     text = (
         f"pool {name} has no ready replica of the current image version "
         f"({counts.get('allocated', 0)} allocated, {making} being made, {released} released and "
-        f"not scrubbed yet); retry, raise min_ready or max_replicas{wayout}"
+        f"not scrubbed yet{tickets}); retry, raise min_ready or max_replicas{wayout}"
     )
+    counts |= {"held": held} if held else {}
     metadata = {state: str(count) for state, count in counts.items()}
     raise ResourceExhausted(text, reason="POOL_EMPTY", metadata=metadata, retry_after_s=2)
 
 
 def _serve_waiter(
     transaction: Transaction, request: ClaimRequest, *, attachment_id: str, n: int
-) -> None:
+) -> Claimed:
     transaction.sql(
         "UPDATE attachment SET lease_until = ? WHERE id = ?",
         (request.now + request.lease_s, attachment_id),
@@ -321,12 +349,17 @@ def _serve_waiter(
         "server": row[3],
         "now": request.now,
     }
-    taken = _take(transaction, values, version_id=pool.version_id, place=n)
-    if taken is None:
-        if pool.stopped_reason:
-            _check_may_wait(transaction, pool=pool, name=request.spec.pool)
-        return
-    transaction.sql(_SERVE_WAITER, values | _taken_values(request.spec, taken))
+    turn = allocation_holds.turn(
+        transaction, ticket=request.hold, pool_id=pool.id, now=request.now, place=n
+    )
+    taken = _take(transaction, values, version_id=pool.version_id, turn=turn)
+    if taken is not None:
+        transaction.sql(_SERVE_WAITER, values | _taken_values(request.spec, taken))
+    elif pool.stopped_reason:
+        _check_may_wait(transaction, pool=pool, name=request.spec.pool, now=request.now)
+    # that its ticket is no use, the call that made it has said
+    claimed = _claimed(transaction, attachment_id, turn=turn, is_served=taken is not None)
+    return replace(claimed, note="")
 
 
 def new_id() -> str:

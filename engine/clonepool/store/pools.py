@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from clonepool.domain.model import ImageVersion, PageRequest, PoolCounts, PoolSpec, Ref, ReplicaPool
 from clonepool.domain.states import VolumeState
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
-from clonepool.store import attachments, images, rows, tables
+from clonepool.store import attachments, holds, images, rows, tables
 from clonepool.store.allocation import already_exists
 from clonepool.store.writer import Transaction
 
@@ -128,6 +128,7 @@ def delete(transaction: Transaction, *, pool_id: str, now: float) -> str | None:
         raise FailedPrecondition(text, reason="POOL_IN_USE")
     row.deleted_at = now
     transaction.session.add(row)
+    holds.end_of_pool(transaction, pool_id=pool_id, pool=row.name, now=now)
     return row.name
 
 
@@ -157,24 +158,25 @@ def find_live(session: Session, *, ref: Ref) -> tables.Pool | None:
     ).first()
 
 
-def get(session: Session, *, ref: Ref) -> ReplicaPool:
+def get(session: Session, *, ref: Ref, now: float) -> ReplicaPool:
     """One live pool with its counts. Raises NotFound."""
     row = find_live(session, ref=ref)
     if row is None:
         raise NotFound(f"there is no pool {ref}")
-    return rows.pool(row, counts=counts(session, pool_id=row.id))
+    return rows.pool(row, counts=counts(session, pool_id=row.id, now=now))
 
 
-def get_any(session: Session, *, pool_id: str) -> tuple[ReplicaPool, bool]:
+def get_any(session: Session, *, pool_id: str, now: float) -> tuple[ReplicaPool, bool]:
     """A pool by id, tombstones included; and whether it is live. Raises NotFound."""
     row = session.get(tables.Pool, pool_id)
     if row is None:
         raise NotFound(f"there is no pool with id {pool_id}")
-    return rows.pool(row, counts=counts(session, pool_id=pool_id)), row.deleted_at is None
+    made = rows.pool(row, counts=counts(session, pool_id=pool_id, now=now))
+    return made, row.deleted_at is None
 
 
-def counts(session: Session, *, pool_id: str) -> PoolCounts:
-    """A pool's volumes by state, and its queue."""
+def counts(session: Session, *, pool_id: str, now: float) -> PoolCounts:
+    """A pool's volumes by state, its queue, and what is held of it."""
     connection = session.connection()
     found = connection.exec_driver_sql(_COUNTS, (pool_id,)).all()
     stale_of = {state: stale for state, _number, stale in found}
@@ -188,10 +190,11 @@ def counts(session: Session, *, pool_id: str) -> PoolCounts:
         making_stale=stale_of.get("planned", 0) + stale_of.get("cloning", 0),
         recycling=recycling,
         waiting=connection.exec_driver_sql(_WAITING, (pool_id,)).scalar_one(),
+        held=holds.held_of(session, pool_id=pool_id, now=now),
     )
 
 
-def list_page(session: Session, *, page: PageRequest) -> tuple[list[ReplicaPool], str]:
+def list_page(session: Session, *, page: PageRequest, now: float) -> tuple[list[ReplicaPool], str]:
     """By name."""
     query = (
         select(tables.Pool)
@@ -205,7 +208,8 @@ def list_page(session: Session, *, page: PageRequest) -> tuple[list[ReplicaPool]
     )
     found = session.exec(query).all()
     token = found[-1].name if len(found) == page.size else ""
-    return [rows.pool(row, counts=counts(session, pool_id=row.id)) for row in found], token
+    made = [rows.pool(row, counts=counts(session, pool_id=row.id, now=now)) for row in found]
+    return made, token
 
 
 def ids(session: Session) -> list[str]:

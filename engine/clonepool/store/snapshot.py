@@ -15,10 +15,11 @@ from clonepool.domain.forecast import (
     PoolView,
     ServerView,
     Snapshot,
+    TicketView,
     VersionView,
 )
 from clonepool.domain.model import ServerSpec
-from clonepool.store import rows, tables
+from clonepool.store import holds, rows, tables
 
 _VOLUMES = """
     SELECT v.pool_id, v.state, i.number, v.after_scrub, count(*)
@@ -47,11 +48,11 @@ _MAKING = ("planned", "cloning")
 _HELD = ("attaching", "allocated", "detaching")
 
 
-def read(session: Session) -> Snapshot:
+def read(session: Session, *, now: float) -> Snapshot:
     """What the database knows; storages and fabrics are left to who can ask them."""
     return Snapshot(
         images=_images(session),
-        pools=_pools(session),
+        pools=_pools(session, now=now),
         servers=_servers(session),
         attachments=_attachments(session),
     )
@@ -89,7 +90,7 @@ def _image(row: tables.Image, versions: Sequence[tables.ImageVersion]) -> ImageV
     )
 
 
-def _pools(session: Session) -> tuple[PoolView, ...]:
+def _pools(session: Session, *, now: float) -> tuple[PoolView, ...]:
     """Every live pool; ``full_clones`` is left to who knows the storages."""
     counts: dict[str, dict[str, Any]] = defaultdict(_no_volumes)
     connection = session.connection()
@@ -99,6 +100,8 @@ def _pools(session: Session) -> tuple[PoolView, ...]:
         counts[pool_id]["released_bytes"] += (size_bytes,)
     for pool_id, count in connection.exec_driver_sql(_WAITING):
         counts[pool_id]["waiting"] = count
+    for pool_id, ticket, remaining in holds.active(session, now=now):
+        counts[pool_id]["tickets"] += (TicketView(ticket=ticket, remaining=remaining),)
     query = select(tables.Pool).where(col(tables.Pool.deleted_at).is_(None))
     return tuple(
         PoolView(
@@ -120,6 +123,7 @@ def _no_volumes() -> dict[str, Any]:
         "destroying": 0,
         "released_bytes": (),
         "waiting": 0,
+        "tickets": (),
     }
 
 

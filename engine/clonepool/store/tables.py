@@ -222,6 +222,38 @@ class Volume(SQLModel, table=True):
     changed_at: float
 
 
+class Hold(SQLModel, table=True):
+    """What one ticket holds of one pool: so many ready replicas, none in particular."""
+
+    __table_args__ = (
+        Index("ux_hold_pool", "ticket", "pool_id", unique=True),
+        Index("ix_hold_token", "token"),
+        # all that a claim reads of it, so that it never looks at the rows
+        Index(
+            "ix_hold_active",
+            "pool_id",
+            "expires_at",
+            "n",
+            "remaining",
+            sqlite_where=text("remaining > 0"),
+        ),
+        CheckConstraint("0 <= remaining AND remaining <= count", name="hold_remaining"),
+        CheckConstraint("count >= 1", name="hold_count"),
+        {"sqlite_autoincrement": True},
+    )
+
+    n: int | None = Field(default=None, primary_key=True)
+    ticket: str
+    pool_id: str = Field(foreign_key="pool.id")
+    count: int
+    remaining: int
+    owner: str
+    token: str
+    token_digest: str
+    created_at: float
+    expires_at: float
+
+
 class ScrubRun(SQLModel, table=True):
     """One batch of released volumes."""
 

@@ -142,7 +142,7 @@ class ListRequest(_message.Message):
     page_token: _builtins.str
     name_prefix: _builtins.str
     pool: _builtins.str
-    """attachments only"""
+    """attachments and holds only"""
     server: _builtins.str
     """attachments only"""
     def __init__(
@@ -794,6 +794,7 @@ class PoolCounts(_message.Message):
     FAULTY_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     planned: _builtins.int
     cloning: _builtins.int
     ready: _builtins.int
@@ -808,6 +809,8 @@ class PoolCounts(_message.Message):
     """ready ones of an old image version"""
     waiting: _builtins.int
     """attachments in the queue"""
+    held: _builtins.int
+    """of the ready ones, for tickets only"""
     def __init__(
         self,
         *,
@@ -823,10 +826,11 @@ class PoolCounts(_message.Message):
         faulty: _builtins.int = ...,
         stale: _builtins.int = ...,
         waiting: _builtins.int = ...,
+        held: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "attaching", b"attaching", "cloning", b"cloning", "deleting", b"deleting", "detaching", b"detaching", "faulty", b"faulty", "planned", b"planned", "ready", b"ready", "released", b"released", "scrubbing", b"scrubbing", "stale", b"stale", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "attaching", b"attaching", "cloning", b"cloning", "deleting", b"deleting", "detaching", b"detaching", "faulty", b"faulty", "held", b"held", "planned", b"planned", "ready", b"ready", "released", b"released", "scrubbing", b"scrubbing", "stale", b"stale", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1320,6 +1324,7 @@ class Attachment(_message.Message):
     CHAP_SECRET_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ALLOCATED_AT_FIELD_NUMBER: _builtins.int
+    HOLD_NOTE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: _builtins.str
     """waiting, attached, detaching"""
@@ -1337,6 +1342,8 @@ class Attachment(_message.Message):
     chap_username: _builtins.str
     chap_secret: _builtins.str
     """in answers to Create, Update, and Get with include_secret"""
+    hold_note: _builtins.str
+    """Why the request's `hold` was no use; in the answer to the call that made the attachment only."""
     @_builtins.property
     def spec(self) -> Global___AttachmentSpec:
         """without the secret"""
@@ -1370,10 +1377,11 @@ class Attachment(_message.Message):
         chap_secret: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         allocated_at: _timestamp_pb2.Timestamp | None = ...,
+        hold_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "connection", b"connection", "created_at", b"created_at", "spec", b"spec", "system_user", b"system_user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "chap_secret", b"chap_secret", "chap_username", b"chap_username", "connection", b"connection", "created_at", b"created_at", "id", b"id", "image_version", b"image_version", "lease_s", b"lease_s", "place", b"place", "pool_id", b"pool_id", "server_id", b"server_id", "server_name", b"server_name", "spec", b"spec", "state", b"state", "system_user", b"system_user", "volume_generation", b"volume_generation", "volume_id", b"volume_id", "warm", b"warm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "chap_secret", b"chap_secret", "chap_username", b"chap_username", "connection", b"connection", "created_at", b"created_at", "hold_note", b"hold_note", "id", b"id", "image_version", b"image_version", "lease_s", b"lease_s", "place", b"place", "pool_id", b"pool_id", "server_id", b"server_id", "server_name", b"server_name", "spec", b"spec", "state", b"state", "system_user", b"system_user", "volume_generation", b"volume_generation", "volume_id", b"volume_id", "warm", b"warm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1385,7 +1393,12 @@ class CreateAttachmentRequest(_message.Message):
 
     SPEC_FIELD_NUMBER: _builtins.int
     REQUEST_TOKEN_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     request_token: _builtins.str
+    hold: _builtins.str
+    """A ticket to be served by; "": none. Two requests that differ in it only are the same, and it
+    is taken from once.
+    """
     @_builtins.property
     def spec(self) -> Global___AttachmentSpec: ...
     def __init__(
@@ -1393,10 +1406,11 @@ class CreateAttachmentRequest(_message.Message):
         *,
         spec: Global___AttachmentSpec | None = ...,
         request_token: _builtins.str = ...,
+        hold: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_token", b"request_token", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "request_token", b"request_token", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1496,6 +1510,161 @@ class ListAttachmentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAttachmentsResponse: _TypeAlias = ListAttachmentsResponse  # noqa: Y015
+
+@_typing.final
+class HeldStock(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """name"""
+    count: _builtins.int
+    remaining: _builtins.int
+    """not taken yet; no use in requests"""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        count: _builtins.int = ...,
+        remaining: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "pool", b"pool", "remaining", b"remaining"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldStock: _TypeAlias = HeldStock  # noqa: Y015
+
+@_typing.final
+class CreateHoldRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOLS_FIELD_NUMBER: _builtins.int
+    DURATION_S_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REQUEST_TOKEN_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
+    duration_s: _builtins.float
+    """at least 1"""
+    owner: _builtins.str
+    """who it is for, to read; may be "" """
+    request_token: _builtins.str
+    partial: _builtins.bool
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldStock]:
+        """each pool once"""
+
+    def __init__(
+        self,
+        *,
+        pools: _abc.Iterable[Global___HeldStock] | None = ...,
+        duration_s: _builtins.float = ...,
+        owner: _builtins.str = ...,
+        request_token: _builtins.str = ...,
+        partial: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_s", b"duration_s", "owner", b"owner", "partial", b"partial", "pools", b"pools", "request_token", b"request_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateHoldRequest: _TypeAlias = CreateHoldRequest  # noqa: Y015
+
+@_typing.final
+class RefusedHold(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """name"""
+    reason: _builtins.str
+    """UPPER_SNAKE, stable"""
+    text: _builtins.str
+    """with the way out"""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "reason", b"reason", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedHold: _TypeAlias = RefusedHold  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """the ticket"""
+    owner: _builtins.str
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldStock]: ...
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedHold]:
+        """in answers to CreateHold only"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        pools: _abc.Iterable[Global___HeldStock] | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        refused: _abc.Iterable[Global___RefusedHold] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "owner", b"owner", "pools", b"pools", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class ListHoldsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]: ...
+    def __init__(
+        self,
+        *,
+        holds: _abc.Iterable[Global___Hold] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsResponse: _TypeAlias = ListHoldsResponse  # noqa: Y015
 
 @_typing.final
 class Volume(_message.Message):
@@ -2166,8 +2335,13 @@ class ForecastRequest(_message.Message):
 
     CHANGES_FIELD_NUMBER: _builtins.int
     STOP_AT_FAILURE_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     stop_at_failure: _builtins.bool
     """A create that fails keeps the deletes from being done, as in `pulumi up`."""
+    hold: _builtins.str
+    """The ticket that the plan's attachments will bring; "": none. What is held for others is not
+    there for the plan in any case.
+    """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedChange]: ...
     def __init__(
@@ -2175,10 +2349,11 @@ class ForecastRequest(_message.Message):
         *,
         changes: _abc.Iterable[Global___PlannedChange] | None = ...,
         stop_at_failure: _builtins.bool = ...,
+        hold: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "stop_at_failure", b"stop_at_failure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "hold", b"hold", "stop_at_failure", b"stop_at_failure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2196,6 +2371,7 @@ class AttachmentForecast(_message.Message):
     WAIT_S_FIELD_NUMBER: _builtins.int
     ESTIMATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     name: _builtins.str
     """"": known only after the apply"""
@@ -2211,6 +2387,8 @@ class AttachmentForecast(_message.Message):
     """how wait_s was estimated, or why it was not"""
     reason: _builtins.str
     """of fails and unknown: as in failures"""
+    held: _builtins.bool
+    """warm by the request's ticket"""
     def __init__(
         self,
         *,
@@ -2222,10 +2400,11 @@ class AttachmentForecast(_message.Message):
         wait_s: _builtins.float | None = ...,
         estimate: _builtins.str = ...,
         reason: _builtins.str = ...,
+        held: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s", "wait_s", b"wait_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s", "estimate", b"estimate", "label", b"label", "name", b"name", "outcome", b"outcome", "place", b"place", "pool", b"pool", "reason", b"reason", "wait_s", b"wait_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s", "estimate", b"estimate", "held", b"held", "label", b"label", "name", b"name", "outcome", b"outcome", "place", b"place", "pool", b"pool", "reason", b"reason", "wait_s", b"wait_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__wait_s: _TypeAlias = _typing.Literal["wait_s"]  # noqa: Y015
     _WhichOneofArgType__wait_s: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s"]  # noqa: Y015
@@ -2242,6 +2421,7 @@ class StockCounts(_message.Message):
     ALLOCATED_FIELD_NUMBER: _builtins.int
     RELEASED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     ready: _builtins.int
     """of the version that attachments get"""
     stale: _builtins.int
@@ -2249,6 +2429,8 @@ class StockCounts(_message.Message):
     allocated: _builtins.int
     released: _builtins.int
     waiting: _builtins.int
+    held: _builtins.int
+    """of the ready ones, for tickets only"""
     def __init__(
         self,
         *,
@@ -2257,10 +2439,11 @@ class StockCounts(_message.Message):
         allocated: _builtins.int = ...,
         released: _builtins.int = ...,
         waiting: _builtins.int = ...,
+        held: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "ready", b"ready", "released", b"released", "stale", b"stale", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "held", b"held", "ready", b"ready", "released", b"released", "stale", b"stale", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -149,6 +149,26 @@ class EngineStub:
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteAttachmentRequest.SerializeToString,
                 response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.CreateHold = channel.unary_unary(
+                '/clonepool.v1.Engine/CreateHold',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.CreateHoldRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Hold.FromString,
+                _registered_method=True)
+        self.GetHold = channel.unary_unary(
+                '/clonepool.v1.Engine/GetHold',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Hold.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/clonepool.v1.Engine/ListHolds',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListHoldsResponse.FromString,
+                _registered_method=True)
+        self.ReleaseHold = channel.unary_unary(
+                '/clonepool.v1.Engine/ReleaseHold',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
+                _registered_method=True)
         self.GetVolume = channel.unary_unary(
                 '/clonepool.v1.Engine/GetVolume',
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
@@ -296,8 +316,8 @@ class EngineServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeletePool(self, request, context):
-        """The name is free at once; its volumes are scrubbed and destroyed behind. Absent: OK.
-        FAILED_PRECONDITION: attachments hold volumes of it (they are named).
+        """The name is free at once; its volumes are scrubbed and destroyed behind, and its holds end.
+        Absent: OK. FAILED_PRECONDITION: attachments hold volumes of it (they are named).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -351,7 +371,8 @@ class EngineServicer:
         the waiter's lease; a waiter that does not poll for `lease_s` loses its place).
         INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
         FAILED_PRECONDITION: server of another system user, image of another system user, no server
-        matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail.
+        matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
+        that is no use is no error: it goes on without, and `hold_note` says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -382,6 +403,41 @@ class EngineServicer:
         """Release: revoke, unexport, then the volume is `released`; scrubbing comes later. Absent: OK.
         FAILED_PRECONDITION: server logged in and neither `force` nor force_detach; UNAVAILABLE: its
         sessions would not end in time (goes on behind; repeat to see it finished).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateHold(self, request, context):
+        """Keep ready replicas for whoever brings the answer's ticket (CreateAttachmentRequest.hold). It
+        counts them and pins none. All that is asked for or nothing; with `partial` each pool whole or
+        not at all, and `refused` says why not. Same token and content while the ticket lasts: the
+        same ticket, as it is by then.
+        INVALID_ARGUMENT: also longer than the engine allows; NOT_FOUND: pool; ALREADY_EXISTS: the
+        token's ticket was made for something else; RESOURCE_EXHAUSTED, with figures: HOLD_STOCK (too
+        few ready ones that are neither held nor waited for), HOLD_QUOTA, HOLD_TICKETS. With `partial`
+        only where every pool refuses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHold(self, request, context):
+        """By id. NOT_FOUND: expired or released, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """Those that are not over, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseHold(self, request, context):
+        """What is left of it is anybody's again; what was taken stays with who took it. Absent: OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -588,6 +644,26 @@ def add_EngineServicer_to_server(servicer, server):
             'DeleteAttachment': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAttachment,
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteAttachmentRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.SerializeToString,
+            ),
+            'CreateHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateHold,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.CreateHoldRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Hold.SerializeToString,
+            ),
+            'GetHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHold,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Hold.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListHoldsResponse.SerializeToString,
+            ),
+            'ReleaseHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseHold,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.FromString,
                     response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.SerializeToString,
             ),
             'GetVolume': grpc.unary_unary_rpc_method_handler(
@@ -1271,6 +1347,114 @@ class Engine:
             target,
             '/clonepool.v1.Engine/DeleteAttachment',
             clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteAttachmentRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/CreateHold',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.CreateHoldRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/GetHold',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/ListHolds',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ListRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ListHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/ReleaseHold',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.SerializeToString,
             clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
             options,
             channel_credentials,

@@ -70,8 +70,8 @@ class EngineStub:
     UpdatePool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.UpdatePoolRequest, _engine_pb2.ReplicaPool]
     """In place, by id. As CreatePool; INVALID_ARGUMENT: name, master_image or fabric would change."""
     DeletePool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]
-    """The name is free at once; its volumes are scrubbed and destroyed behind. Absent: OK.
-    FAILED_PRECONDITION: attachments hold volumes of it (they are named).
+    """The name is free at once; its volumes are scrubbed and destroyed behind, and its holds end.
+    Absent: OK. FAILED_PRECONDITION: attachments hold volumes of it (they are named).
     """
     ResetPool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]
     """Start again a pool that repeated failures stopped. Not stopped: OK. NOT_FOUND."""
@@ -92,7 +92,8 @@ class EngineStub:
     the waiter's lease; a waiter that does not poll for `lease_s` loses its place).
     INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
     FAILED_PRECONDITION: server of another system user, image of another system user, no server
-    matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail.
+    matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
+    that is no use is no error: it goes on without, and `hold_note` says why.
     """
     GetAttachment: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetAttachmentRequest, _engine_pb2.Attachment]
     """NOT_FOUND. The CHAP secret is included only when asked for."""
@@ -106,6 +107,22 @@ class EngineStub:
     FAILED_PRECONDITION: server logged in and neither `force` nor force_detach; UNAVAILABLE: its
     sessions would not end in time (goes on behind; repeat to see it finished).
     """
+    CreateHold: _grpc.UnaryUnaryMultiCallable[_engine_pb2.CreateHoldRequest, _engine_pb2.Hold]
+    """Keep ready replicas for whoever brings the answer's ticket (CreateAttachmentRequest.hold). It
+    counts them and pins none. All that is asked for or nothing; with `partial` each pool whole or
+    not at all, and `refused` says why not. Same token and content while the ticket lasts: the
+    same ticket, as it is by then.
+    INVALID_ARGUMENT: also longer than the engine allows; NOT_FOUND: pool; ALREADY_EXISTS: the
+    token's ticket was made for something else; RESOURCE_EXHAUSTED, with figures: HOLD_STOCK (too
+    few ready ones that are neither held nor waited for), HOLD_QUOTA, HOLD_TICKETS. With `partial`
+    only where every pool refuses.
+    """
+    GetHold: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Hold]
+    """By id. NOT_FOUND: expired or released, too."""
+    ListHolds: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListRequest, _engine_pb2.ListHoldsResponse]
+    """Those that are not over, oldest first."""
+    ReleaseHold: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]
+    """What is left of it is anybody's again; what was taken stays with who took it. Absent: OK."""
     GetVolume: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Volume]
     """NOT_FOUND."""
     ListVolumes: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListVolumesRequest, _engine_pb2.ListVolumesResponse]
@@ -169,8 +186,8 @@ class EngineAsyncStub(EngineStub):
     UpdatePool: _aio.UnaryUnaryMultiCallable[_engine_pb2.UpdatePoolRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """In place, by id. As CreatePool; INVALID_ARGUMENT: name, master_image or fabric would change."""
     DeletePool: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]  # type: ignore[assignment]
-    """The name is free at once; its volumes are scrubbed and destroyed behind. Absent: OK.
-    FAILED_PRECONDITION: attachments hold volumes of it (they are named).
+    """The name is free at once; its volumes are scrubbed and destroyed behind, and its holds end.
+    Absent: OK. FAILED_PRECONDITION: attachments hold volumes of it (they are named).
     """
     ResetPool: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """Start again a pool that repeated failures stopped. Not stopped: OK. NOT_FOUND."""
@@ -191,7 +208,8 @@ class EngineAsyncStub(EngineStub):
     the waiter's lease; a waiter that does not poll for `lease_s` loses its place).
     INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
     FAILED_PRECONDITION: server of another system user, image of another system user, no server
-    matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail.
+    matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
+    that is no use is no error: it goes on without, and `hold_note` says why.
     """
     GetAttachment: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetAttachmentRequest, _engine_pb2.Attachment]  # type: ignore[assignment]
     """NOT_FOUND. The CHAP secret is included only when asked for."""
@@ -205,6 +223,22 @@ class EngineAsyncStub(EngineStub):
     FAILED_PRECONDITION: server logged in and neither `force` nor force_detach; UNAVAILABLE: its
     sessions would not end in time (goes on behind; repeat to see it finished).
     """
+    CreateHold: _aio.UnaryUnaryMultiCallable[_engine_pb2.CreateHoldRequest, _engine_pb2.Hold]  # type: ignore[assignment]
+    """Keep ready replicas for whoever brings the answer's ticket (CreateAttachmentRequest.hold). It
+    counts them and pins none. All that is asked for or nothing; with `partial` each pool whole or
+    not at all, and `refused` says why not. Same token and content while the ticket lasts: the
+    same ticket, as it is by then.
+    INVALID_ARGUMENT: also longer than the engine allows; NOT_FOUND: pool; ALREADY_EXISTS: the
+    token's ticket was made for something else; RESOURCE_EXHAUSTED, with figures: HOLD_STOCK (too
+    few ready ones that are neither held nor waited for), HOLD_QUOTA, HOLD_TICKETS. With `partial`
+    only where every pool refuses.
+    """
+    GetHold: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Hold]  # type: ignore[assignment]
+    """By id. NOT_FOUND: expired or released, too."""
+    ListHolds: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListRequest, _engine_pb2.ListHoldsResponse]  # type: ignore[assignment]
+    """Those that are not over, oldest first."""
+    ReleaseHold: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]  # type: ignore[assignment]
+    """What is left of it is anybody's again; what was taken stays with who took it. Absent: OK."""
     GetVolume: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Volume]  # type: ignore[assignment]
     """NOT_FOUND."""
     ListVolumes: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListVolumesRequest, _engine_pb2.ListVolumesResponse]  # type: ignore[assignment]
@@ -337,8 +371,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         request: _engine_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.DeleteResponse, _abc.Awaitable[_engine_pb2.DeleteResponse]]:
-        """The name is free at once; its volumes are scrubbed and destroyed behind. Absent: OK.
-        FAILED_PRECONDITION: attachments hold volumes of it (they are named).
+        """The name is free at once; its volumes are scrubbed and destroyed behind, and its holds end.
+        Absent: OK. FAILED_PRECONDITION: attachments hold volumes of it (they are named).
         """
 
     @_abc_1.abstractmethod
@@ -401,7 +435,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         the waiter's lease; a waiter that does not poll for `lease_s` loses its place).
         INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
         FAILED_PRECONDITION: server of another system user, image of another system user, no server
-        matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail.
+        matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
+        that is no use is no error: it goes on without, and `hold_note` says why.
         """
 
     @_abc_1.abstractmethod
@@ -439,6 +474,46 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         FAILED_PRECONDITION: server logged in and neither `force` nor force_detach; UNAVAILABLE: its
         sessions would not end in time (goes on behind; repeat to see it finished).
         """
+
+    @_abc_1.abstractmethod
+    def CreateHold(
+        self,
+        request: _engine_pb2.CreateHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.Hold, _abc.Awaitable[_engine_pb2.Hold]]:
+        """Keep ready replicas for whoever brings the answer's ticket (CreateAttachmentRequest.hold). It
+        counts them and pins none. All that is asked for or nothing; with `partial` each pool whole or
+        not at all, and `refused` says why not. Same token and content while the ticket lasts: the
+        same ticket, as it is by then.
+        INVALID_ARGUMENT: also longer than the engine allows; NOT_FOUND: pool; ALREADY_EXISTS: the
+        token's ticket was made for something else; RESOURCE_EXHAUSTED, with figures: HOLD_STOCK (too
+        few ready ones that are neither held nor waited for), HOLD_QUOTA, HOLD_TICKETS. With `partial`
+        only where every pool refuses.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHold(
+        self,
+        request: _engine_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.Hold, _abc.Awaitable[_engine_pb2.Hold]]:
+        """By id. NOT_FOUND: expired or released, too."""
+
+    @_abc_1.abstractmethod
+    def ListHolds(
+        self,
+        request: _engine_pb2.ListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.ListHoldsResponse, _abc.Awaitable[_engine_pb2.ListHoldsResponse]]:
+        """Those that are not over, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ReleaseHold(
+        self,
+        request: _engine_pb2.DeleteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.DeleteResponse, _abc.Awaitable[_engine_pb2.DeleteResponse]]:
+        """What is left of it is anybody's again; what was taken stays with who took it. Absent: OK."""
 
     @_abc_1.abstractmethod
     def GetVolume(
