@@ -17,6 +17,7 @@ from clonepool.domain.forecast import (
     PoolView,
     PutImage,
     PutPool,
+    ReleasedView,
     Remove,
     Snapshot,
     StorageView,
@@ -191,7 +192,7 @@ def test_full_clones_that_do_not_fit_are_told_before_anything_is_cloned() -> Non
 
 def test_short_of_space_a_starving_pool_is_scrubbed_early() -> None:
     """Below the threshold: what was released gives its space to who waits."""
-    starving = pool(ready={}, released_bytes=(GIB,), full_clones=True)
+    starving = pool(ready={}, released=(ReleasedView(size_bytes=GIB),), full_clones=True)
     made = forecast(Plan(changes=attach("x")), snapshot(starving, thin=False, left_bytes=1))
     assert (1, False) == (made.pools[0].scrubbed, made.pools[0].reaches_threshold)
     assert [Outcome.WAITS] == outcomes(made)

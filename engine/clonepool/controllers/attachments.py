@@ -30,9 +30,17 @@ from clonepool.errors import (
     NotFound,
 )
 from clonepool.fabrics.base import Fabric
-from clonepool.store import allocation, attachment_changes, attachments, events, release
+from clonepool.store import (
+    allocation,
+    attachment_changes,
+    attachments,
+    events,
+    release,
+    resuming,
+)
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
+from clonepool.units import format_duration
 
 log = logging.getLogger(__name__)
 # 16 characters in base64: 12 to 16 are what every initiator accepts
@@ -113,13 +121,20 @@ class Attachments:
         release.mark_allocated(transaction, attachment_ids=granted, now=self._context.now())
 
     def _grant(self, held: Held) -> Connection:
+        if held.attachment.resumed_release is None:
+            return self._grant_now(held)
+        with self._context.targets.of(held.target):
+            return self._grant_now(held)
+
+    def _grant_now(self, held: Held) -> Connection:
         fabric = self._context.drivers.fabric(held.fabric)
         spec = self._exports.of_held(held)
         access = self._exports.access(held)
         try:
             return fabric.grant(spec, access)
         except NotFound:
-            # the fabric lost the export a moment ago and the watcher has not come round yet
+            # the fabric lost the export a moment ago and the watcher has not come round yet, or a
+            # released volume comes back
             fabric.export(spec)
             return fabric.grant(spec, access)
 
@@ -253,6 +268,28 @@ class Attachments:
             self._finish_release(held)
         self._context.signals.changed()
 
+    def undo_release(self, *, attachment: str = "", volume_id: str = "") -> Attachment:
+        """Give a released volume back to the attachment that had it, as it was; repeatable.
+
+        Raises NotFound, FailedPrecondition, AlreadyExists, ResourceExhausted: see UndoRelease.
+        """
+
+        def change(transaction: Transaction) -> Held:
+            now = self._context.now()
+            attachment_id = resuming.undo(
+                transaction, attachment=attachment, volume_id=volume_id, now=now
+            )
+            held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=now)
+            if held.volume_state == VolumeState.ATTACHING:
+                _tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
+            return held
+
+        undone = self._context.state.write(change)
+        self._context.signals.changed()
+        with self._lock(undone.attachment.id):
+            held = self._get_held(Ref(id=undone.attachment.id))
+            return self._granted_or_undone(held)
+
     def _leave_queue(self, held: Held) -> None:
         # a poll may have served it in between: then the caller's repetition releases it
         self._context.state.write(lambda transaction: release.drop_waiting(transaction, held=held))
@@ -346,7 +383,9 @@ _TIDY_INTERVAL_S = 2.0
 def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> Held:
     attachment_id = allocation.claim(transaction, request)
     held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=request.now)
-    if held.attachment.allocated_at == request.now:
+    if held.attachment.allocated_at == request.now and held.attachment.resumed_release:
+        _tell_resumed(transaction, held, reason="RESUMED", now=request.now)
+    elif held.attachment.allocated_at == request.now:
         text = (
             f"server {held.attachment.server_name} of {held.attachment.system_user} got volume "
             f"{held.attachment.volume_id}"
@@ -354,3 +393,14 @@ def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> Held
         subject = f"attachment/{held.attachment.spec.name}"
         events.add(transaction, now=request.now, subject=subject, reason="ATTACHED", message=text)
     return held
+
+
+def _tell_resumed(transaction: Transaction, held: Held, *, reason: str, now: float) -> None:
+    attachment = held.attachment
+    ago = format_duration(max(0.0, now - (attachment.resumed_release or now)))
+    text = (
+        f"server {attachment.server_name} of {attachment.system_user} resumes the volume released "
+        f"{ago} ago, {attachment.volume_id} generation {attachment.volume_generation}"
+    )
+    subject = f"attachment/{attachment.spec.name}"
+    events.add(transaction, now=now, subject=subject, reason=reason, message=text)

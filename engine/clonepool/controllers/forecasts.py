@@ -41,7 +41,7 @@ class Forecasts:
                 name: volumes.owed_bytes(session, storage=name, auto_is_full=not at.thin_clones)
                 for name, at in storages.items()
             }
-            seen = snapshot.read(session)
+            seen = snapshot.read(session, now=self._context.now())
             found = [
                 attachments.find(session, ref=Ref(name=name), now=self._context.now())
                 for name in _released(plan)
@@ -69,6 +69,8 @@ class Forecasts:
         return StorageView(
             thin_clones=can.thin_clones,
             scrub_methods=can.scrub_methods,
+            purges=can.purges,
+            discard_reads_zeros=can.discard_reads_zeros,
             left_bytes=backend.space().free_bytes - self._context.drivers.reserve_bytes(name),
         )
 

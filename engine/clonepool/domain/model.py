@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from clonepool.domain.states import (
     AfterScrub,
+    Assurance,
     AttachmentState,
     ChapMode,
     CloneMode,
@@ -21,6 +22,7 @@ from clonepool.domain.states import (
     ScrubRunState,
     Severity,
     SystemUserKind,
+    VerifyMode,
     VersionState,
     VolumeState,
     WhenEmpty,
@@ -118,12 +120,22 @@ class MasterImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ScrubPolicy:
-    """When and how a pool's released volumes are erased."""
+    """When and how a pool's released volumes are erased.
+
+    ``max_age_s`` and ``max_bytes`` 0 are no triggers. A released volume counts, and is erased, only
+    when ``undo_window_s`` has passed since. ``windows`` (see ``domain.windows``) empty: any time.
+    """
 
     threshold: int = 10
     method: ScrubMethod = ScrubMethod.REFORMAT
     then: AfterScrub = AfterScrub.RECYCLE
     on_low_space: bool = True
+    max_age_s: float = 0
+    max_bytes: int = 0
+    verify: VerifyMode = VerifyMode.NONE
+    undo_window_s: float = 0
+    windows: tuple[str, ...] = ()
+    assurance: Assurance = Assurance.CLEAR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +228,10 @@ class ChapAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class AttachmentSpec:
-    """An attachment as declared; exactly one of the three ways to name the server is set."""
+    """An attachment as declared; exactly one of the three ways to name the server is set.
+
+    ``resume_released``: made again in time, it gets the volume back that it had.
+    """
 
     name: str
     pool: str
@@ -226,6 +241,7 @@ class AttachmentSpec:
     server_selector: Mapping[str, str] = field(default_factory=dict)
     chap: ChapSpec = field(default_factory=ChapSpec)
     force_detach: bool = False
+    resume_released: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +272,7 @@ class Attachment:
     """An allocation of a server to a system user, with its storage.
 
     ``place`` counts from 1 while WAITING, else 0. ``warm`` says that it never had to wait.
+    ``resumed_release`` is when the volume was released that it got back, None for a replica.
     """
 
     id: str
@@ -274,6 +291,7 @@ class Attachment:
     chap: ChapAccount | None
     created_at: float
     allocated_at: float | None
+    resumed_release: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,13 +327,17 @@ class Volume:
 
 @dataclass(frozen=True, kw_only=True)
 class ScrubRun:
-    """One batch of released volumes; ``trigger``: threshold, demand, low_space or deletion."""
+    """One batch of released volumes.
+
+    ``trigger``: threshold, bytes, age, demand, low_space, deletion, retry or destroy.
+    """
 
     id: str
     pool_id: str
     pool_name: str
     trigger: str
     method: ScrubMethod
+    verify: VerifyMode
     state: ScrubRunState
     volumes: int
     scrubbed: int
@@ -327,8 +349,27 @@ class ScrubRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadBack:
+    """What was read after an erasure, and what it was held against.
+
+    ``result``: ``passed``; ``none``, nothing was asked for; ``gone``, there was nothing left to
+    read. ``expected``: ``zeros``, ``image`` (the bytes of the image's version) or "". ``digest`` is
+    SHA-256 of the bytes in the order in which they were read, hex.
+    """
+
+    mode: VerifyMode = VerifyMode.NONE
+    result: str = "none"
+    expected: str = ""
+    bytes_read: int = 0
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScrubRecord:
-    """Who had one generation of a volume, and when and how its bytes were erased."""
+    """Who had one generation of a volume, and when and how its bytes were erased.
+
+    ``hash`` is the record's own in the chain of the audit.
+    """
 
     id: int
     volume_id: str
@@ -345,6 +386,8 @@ class ScrubRecord:
     released_at: float
     started_at: float
     finished_at: float
+    read_back: ReadBack
+    hash: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from clonepool.errors import (
     NotFound,
     ResourceExhausted,
 )
-from clonepool.store import allocation_servers
+from clonepool.store import allocation_servers, resuming
 from clonepool.store.writer import Transaction
 
 _POOL = """
@@ -49,15 +49,16 @@ _TAKE = """
 _INSERT = """
     INSERT INTO attachment(id, name, pool_id, server_id, user_name, user_kind, state, lease_until,
         warm, volume_id, volume_generation, image_version, spec, chap_mode, chap_username,
-        chap_secret, force_detach, token, token_digest, created_at, allocated_at, changed_at)
+        chap_secret, force_detach, token, token_digest, created_at, allocated_at, changed_at,
+        resumed_release)
     VALUES (:id, :name, :pool, :server_id, :user_name, :user_kind, :state, :lease, :warm, :volume,
         :generation, :number, :spec, :chap_mode, :chap_username, :chap_secret, :force_detach,
-        :token, :digest, :now, :allocated_at, :now)
+        :token, :digest, :now, :allocated_at, :now, :resumed)
 """
 _SERVE_WAITER = """
     UPDATE attachment SET state = 'attached', lease_until = 0, volume_id = :volume,
         volume_generation = :generation, image_version = :number, chap_username = :chap_username,
-        allocated_at = :now, changed_at = :now
+        allocated_at = :now, changed_at = :now, resumed_release = :resumed
     WHERE id = :id AND state = 'waiting'
 """
 _LAST_N = 2**62
@@ -147,7 +148,7 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> str:
     )
     values = _new_values(request, pool=pool, user=user, server=server)
     values |= _chap_values(request, fabric=pool.fabric, has_chap=reach.chap)
-    taken = _take(transaction, values, version_id=pool.version_id, place=_LAST_N)
+    taken = _take(transaction, request.spec, values, version_id=pool.version_id, place=_LAST_N)
     if taken is None:
         _check_may_wait(transaction, pool=pool, name=request.spec.pool)
         values |= {"lease": request.now + request.lease_s}
@@ -220,6 +221,7 @@ def _new_values(
         "digest": request.digest,
         "now": request.now,
         "allocated_at": None,
+        "resumed": None,
     }
 
 
@@ -247,11 +249,18 @@ def effective_chap(spec: AttachmentSpec, *, fabric: str, has_chap: bool) -> Chap
 
 def _take(
     transaction: Transaction,
+    spec: AttachmentSpec,
     values: dict[str, Any],
     *,
     version_id: str | None,
     place: int,
 ) -> tuple[Any, ...] | None:
+    """The volume that it had, where it is to be resumed and is still there; else a replica."""
+    if spec.resume_released:
+        back = resuming.resume(transaction, values, place=place)
+        if back is not None:
+            values["resumed"] = back.released_at
+            return back.volume_id, back.generation, back.image_version
     parameters = {**values, "version": version_id, "place": place}
     row: tuple[Any, ...] | None = transaction.sql(_TAKE, parameters).fetchone()
     return row
@@ -320,8 +329,10 @@ def _serve_waiter(
         "user_kind": row[2],
         "server": row[3],
         "now": request.now,
+        "name": request.spec.name,
+        "resumed": None,
     }
-    taken = _take(transaction, values, version_id=pool.version_id, place=n)
+    taken = _take(transaction, request.spec, values, version_id=pool.version_id, place=n)
     if taken is None:
         if pool.stopped_reason:
             _check_may_wait(transaction, pool=pool, name=request.spec.pool)

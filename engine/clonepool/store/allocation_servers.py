@@ -56,11 +56,12 @@ def resolve(
             "server's initiator to its IQN"
         )
         raise FailedPrecondition(text, reason="NO_INITIATOR")
-    _check_user(transaction, server, user)
+    check_user(transaction, server, user)
     return server
 
 
-def _check_user(transaction: Transaction, server: ResolvedServer, user: SystemUser) -> None:
+def check_user(transaction: Transaction, server: ResolvedServer, user: SystemUser) -> None:
+    """Refuse a server that serves somebody else."""
     if server.system_user is None or server.system_user == user:
         return
     found = transaction.sql(
