@@ -10,12 +10,12 @@ from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.attachments import attachment_state, print_attachment
 from clonepool.cli.documents import document
-from clonepool.cli.session import connect, find, request_token, wait_until
-from clonepool.errors import ClonepoolError, InvalidArgument
+from clonepool.cli.session import connect, find, looks_like_id, request_token, wait_until
+from clonepool.errors import ClonepoolError, InvalidArgument, NotFound
 from clonepool.units import parse_duration
 
 
-def attach(
+def attach(  # noqa: PLR0913 - one parameter an option
     name: str,
     /,
     *,
@@ -26,6 +26,7 @@ def attach(
     system_user: str = "",
     chap: str = "",
     force_detach: bool = False,
+    resume_released: bool = False,
     secret: bool = False,
     no_wait: bool = False,
     timeout: str = "5m",
@@ -55,6 +56,8 @@ def attach(
         generated (the default) or none.
     force_detach
         Let a later release end the server's sessions.
+    resume_released
+        Get the volume back that this attachment had, if it was released and is not scrubbed yet.
     secret
         Show the CHAP secret.
     no_wait
@@ -67,7 +70,11 @@ def attach(
 
     """
     spec = pb.AttachmentSpec(
-        name=name, pool=pool, force_detach=force_detach, chap=pb.ChapSpec(mode=chap)
+        name=name,
+        pool=pool,
+        force_detach=force_detach,
+        resume_released=resume_released,
+        chap=pb.ChapSpec(mode=chap),
     )
     user = words.parse_user(system_user)
     if user is not None:
@@ -102,6 +109,36 @@ def release(name: str, /, *, force: bool = False) -> None:
         found = find(client, "GetAttachment", name)
         client.call("DeleteAttachment", pb.DeleteAttachmentRequest(id=found.id, force=force))
     print(f"attachment {found.spec.name} released; volume {found.volume_id or 'none'}")
+
+
+def undo_release(name: str, /, *, json: bool = False) -> None:
+    """Undo a release while the volume is not scrubbed yet: the attachment is there again.
+
+    It has its own volume, bytes and image version, and is granted anew.
+
+    Parameters
+    ----------
+    name
+        The attachment's name or id, or the volume's id.
+    json
+        Print one JSON document, Attachment.
+
+    """
+    with connect() as client:
+        made = _undo(client, name)
+    if json:
+        output.print_json(document(made))
+    else:
+        print_attachment(made)
+
+
+def _undo(client: EngineClient, name: str) -> Any:
+    try:
+        return client.call("UndoRelease", pb.UndoReleaseRequest(attachment=name))
+    except NotFound:
+        if not looks_like_id(name):
+            raise
+    return client.call("UndoRelease", pb.UndoReleaseRequest(volume_id=name))
 
 
 def _name_server(

@@ -42,7 +42,7 @@ def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bo
     elif run.id:
         print(f"scrub run {run.id} of {run.volumes} volumes: {_state(run)}")
     else:
-        print(f"pool {pool} has no released volumes")
+        print(f"pool {pool} has no released volumes to scrub (one whose undo window is open waits)")
     if run.state == "failed":
         raise FailedPrecondition(
             f"{run.faulty} volumes of pool {pool} could not be scrubbed; see "
@@ -102,7 +102,16 @@ def list_records(*, pool: str = "", volume: str = "", json: bool = False) -> Non
     if json:
         output.print_json(documents(found))
         return
-    columns = ("volume", "generation", "system user", "server", "method", "then", "scrubbed")
+    columns = (
+        "volume",
+        "generation",
+        "system user",
+        "server",
+        "method",
+        "read back",
+        "then",
+        "scrubbed",
+    )
     rows = [
         (
             record.volume_id,
@@ -110,12 +119,19 @@ def list_records(*, pool: str = "", volume: str = "", json: bool = False) -> Non
             words.user(record.system_user),
             record.server_name,
             record.method,
+            _read_back(record),
             record.then,
             words.ago(record.finished_at),
         )
         for record in found
     ]
     output.print_table(columns, rows, empty="no scrub records")
+
+
+def _read_back(record: Any) -> str:
+    if record.result != "passed":
+        return record.result if record.verify != "none" else ""
+    return f"{record.verify}, {words.size(record.bytes_read)}"
 
 
 def _state(run: Any) -> str:

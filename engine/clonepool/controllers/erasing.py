@@ -10,7 +10,8 @@ from clonepool.controllers.pace import Pace
 from clonepool.controllers.read_back import Object, read_back
 from clonepool.controllers.worker import Control
 from clonepool.domain import names
-from clonepool.domain.model import ImageVersion, ReadBack, ScrubRun, Volume
+from clonepool.domain.model import ImageVersion, ScrubRun, Volume
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import CloneMode, ScrubMethod, VerifyMode
 from clonepool.errors import NotFound
 from clonepool.store import scrub_records

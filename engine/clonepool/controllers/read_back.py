@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clonepool.backends.base import Progress, StorageBackend
-from clonepool.domain.model import ReadBack
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import VerifyMode
 from clonepool.errors import DataLoss
 from clonepool.sparse import COPY_STEP_BYTES

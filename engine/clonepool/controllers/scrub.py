@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from clonepool import windows
 from clonepool.controllers.context import Context
-from clonepool.domain import windows
 from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool, ScrubRecord, ScrubRun
 from clonepool.domain.policy import Backlog, Stock, recycle_quota, scrub_trigger
 from clonepool.domain.states import AfterScrub, Severity, VolumeState

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from clonepool import windows
 from clonepool.controllers.context import Context
 from clonepool.controllers.erasing import Erasing
 from clonepool.controllers.worker import Control, Finish
-from clonepool.domain import windows
 from clonepool.domain.model import (
     ImageVersion,
     Operation,
-    ReadBack,
     ReplicaPool,
     ScrubRun,
     Volume,
 )
 from clonepool.domain.policy import KEEPS_TO_WINDOWS, MAX_SCRUB_ATTEMPTS, backoff_s
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VerifyMode, VolumeState
 from clonepool.errors import ClonepoolError, FailedPrecondition, Unavailable
 from clonepool.store import events, operations, pools, scrub_records, scrubs, volumes

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
-from clonepool.domain import windows
+from clonepool import windows
 from clonepool.domain.forecast import PoolView, ReleasedView, StockCounts
 from clonepool.domain.model import PoolSpec, SystemUser
 from clonepool.domain.policy import (

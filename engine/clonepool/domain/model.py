@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import (
     AfterScrub,
     Assurance,
@@ -123,7 +124,7 @@ class ScrubPolicy:
     """When and how a pool's released volumes are erased.
 
     ``max_age_s`` and ``max_bytes`` 0 are no triggers. A released volume counts, and is erased, only
-    when ``undo_window_s`` has passed since. ``windows`` (see ``domain.windows``) empty: any time.
+    when ``undo_window_s`` has passed since. ``windows`` (``clonepool.windows``) empty: any time.
     """
 
     threshold: int = 10
@@ -346,22 +347,6 @@ class ScrubRun:
     faulty: int
     started_at: float
     finished_at: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadBack:
-    """What was read after an erasure, and what it was held against.
-
-    ``result``: ``passed``; ``none``, nothing was asked for; ``gone``, there was nothing left to
-    read. ``expected``: ``zeros``, ``image`` (the bytes of the image's version) or "". ``digest`` is
-    SHA-256 of the bytes in the order in which they were read, hex.
-    """
-
-    mode: VerifyMode = VerifyMode.NONE
-    result: str = "none"
-    expected: str = ""
-    bytes_read: int = 0
-    digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,10 @@ from clonepool.domain.states import (
     VolumeState,
     WhenEmpty,
 )
-from clonepool.domain.windows import parse_window
 from clonepool.errors import InvalidArgument
 from clonepool.service.findings import Findings
 from clonepool.units import MAX_DURATION_S
+from clonepool.windows import parse_window
 
 _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")

@@ -7,7 +7,8 @@ from typing import Any
 
 from clonepool.store.writer import Transaction
 
-# as JSON, so that it does not matter which columns an attachment has
+# as JSON, so that it does not matter which columns an attachment has; times as texts, since
+# SQLite's JSON rounds numbers to 15 digits, and a time that moved would look like drift
 _KEEP = """
     INSERT INTO released_attachment(volume_id, generation, attachment_id, name, pool_id, user_name,
         user_kind, released_at, superseded, attachment, server)
@@ -18,7 +19,8 @@ _KEEP = """
             'volume', a.volume_id, 'generation', a.volume_generation, 'number', a.image_version,
             'spec', a.spec, 'chap_mode', a.chap_mode, 'chap_username', a.chap_username,
             'chap_secret', a.chap_secret, 'force_detach', a.force_detach, 'token', a.token,
-            'digest', a.token_digest, 'created_at', a.created_at, 'allocated_at', a.allocated_at),
+            'digest', a.token_digest, 'created_at', printf('%!.17g', a.created_at),
+            'allocated_at', printf('%!.17g', a.allocated_at)),
         json_object('id', s.id, 'name', s.name, 'initiator', s.initiator, 'labels', s.labels,
             'inline', s.inline)
     FROM attachment a JOIN server s ON s.id = a.server_id WHERE a.id = :id

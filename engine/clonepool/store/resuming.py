@@ -6,12 +6,17 @@ It counts to ``max_replicas`` again, so where the pool is full a ready replica m
 from __future__ import annotations
 
 import json
-import uuid
 from typing import Any
 
-from clonepool.domain.model import SystemUser
+from clonepool.domain.model import ServerSpec, SystemUser
 from clonepool.domain.states import CAPACITY_STATES, SystemUserKind
-from clonepool.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
+from clonepool.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    Internal,
+    NotFound,
+    ResourceExhausted,
+)
 from clonepool.store import allocation_servers, operations, released
 from clonepool.store.allocation_servers import ResolvedServer
 from clonepool.store.released import Resumable
@@ -113,6 +118,8 @@ def undo(transaction: Transaction, *, attachment: str, volume_id: str, now: floa
         "server": server.name,
         "server_id": server.id,
         "now": now,
+        "created_at": float(document["created_at"]),
+        "allocated_at": float(document["allocated_at"]),
         "resumed": released_at,
     }
     if not _make_room(transaction, values, place=_LAST_N):
@@ -199,37 +206,31 @@ def _inline_server(
         "SELECT id, inline, initiator, user_name, user_kind FROM server WHERE name = ?",
         (document["name"],),
     ).fetchone()
-    if row is not None:
-        if not row[1] or row[2] != document["initiator"]:
-            text = (
-                f"server {document['name']} is another one by now (id {row[0]}); give that one "
-                "another name, or attach it under the same attachment name with resume_released"
-            )
-            raise FailedPrecondition(text, reason="SERVER_GONE")
-        found = SystemUser(name=row[3], kind=SystemUserKind(row[4])) if row[3] else None
-        server = ResolvedServer(
-            id=row[0], name=document["name"], initiator=row[2] or "", system_user=found
+    if row is None:
+        return _made_again(transaction, document, user=user, now=now)
+    if not row[1] or row[2] != document["initiator"]:
+        text = (
+            f"server {document['name']} is another one by now (id {row[0]}); give that one "
+            "another name, or attach it under the same attachment name with resume_released"
         )
-        allocation_servers.check_user(transaction, server, user)
-        return server
-    allocation_servers.check_initiator_free(transaction, document["initiator"] or "", server_id="")
-    server_id = str(uuid.uuid4())
-    transaction.sql(
-        "INSERT INTO server(id, name, initiator, labels, inline, user_name, user_kind, token, "
-        "token_digest, created_at) VALUES (?, ?, ?, ?, 1, ?, ?, '', '', ?)",
-        (
-            server_id,
-            document["name"],
-            document["initiator"],
-            document["labels"],
-            user.name,
-            user.kind.value,
-            now,
-        ),
+        raise FailedPrecondition(text, reason="SERVER_GONE")
+    found = SystemUser(name=row[3], kind=SystemUserKind(row[4])) if row[3] else None
+    server = ResolvedServer(
+        id=row[0], name=document["name"], initiator=row[2] or "", system_user=found
     )
-    return ResolvedServer(
-        id=server_id,
-        name=document["name"],
-        initiator=document["initiator"] or "",
-        system_user=user,
+    allocation_servers.check_user(transaction, server, user)
+    return server
+
+
+def _made_again(
+    transaction: Transaction, document: dict[str, Any], *, user: SystemUser, now: float
+) -> ResolvedServer:
+    initiator = document["initiator"] or ""
+    allocation_servers.check_initiator_free(transaction, initiator, server_id="")
+    spec = ServerSpec(
+        name=document["name"], initiator=initiator, labels=json.loads(document["labels"])
     )
+    made = allocation_servers.make_inline(transaction, spec, user=user, now=now)
+    if made is None:
+        raise Internal(f"server {spec.name} could not be made, and nothing stands in its way")
+    return made

@@ -6,6 +6,7 @@ import json
 
 from clonepool.domain import model, names
 from clonepool.domain.content import parse_image_content
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import (
     AfterScrub,
     Assurance,
@@ -194,7 +195,7 @@ def scrub_record(row: tables.ScrubRecord) -> model.ScrubRecord:
         released_at=row.released_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        read_back=model.ReadBack(
+        read_back=ReadBack(
             mode=VerifyMode(row.verify),
             result=row.result,
             expected=row.expected,

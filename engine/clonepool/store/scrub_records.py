@@ -9,7 +9,8 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from clonepool.domain import audit
-from clonepool.domain.model import PageRequest, ReadBack, ScrubRecord, SystemUser, Volume
+from clonepool.domain.model import PageRequest, ScrubRecord, SystemUser, Volume
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import AfterScrub, ScrubMethod, SystemUserKind, VerifyMode
 from clonepool.store import audit as audit_chain
 from clonepool.store import rows, tables
