@@ -42,7 +42,7 @@ def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bo
     elif run.id:
         print(f"scrub run {run.id} of {run.volumes} volumes: {_state(run)}")
     else:
-        print(f"pool {pool} has no released volumes to scrub (one whose undo window is open waits)")
+        print(f"pool {pool} has no released volumes that may be scrubbed now")
     if run.state == "failed":
         raise FailedPrecondition(
             f"{run.faulty} volumes of pool {pool} could not be scrubbed; see "
