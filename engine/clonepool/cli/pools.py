@@ -69,7 +69,9 @@ def create_pool(  # noqa: PLR0913 - one parameter an option
     when_empty: str = "",
     wait_for_ready: MaybeCount = None,
     max_unavailable: Count = 0,
-    scrub: Annotated[ScrubOptions, Parameter(name="*", show_default=False)] = _NO_SCRUB_OPTIONS,
+    scrub: Annotated[
+        ScrubOptions, Parameter(name="*", show_default=False, negative=())
+    ] = _NO_SCRUB_OPTIONS,
     no_wait: bool = False,
     timeout: str = "10m",
 ) -> None:
