@@ -210,6 +210,7 @@ class MemoryBackend(StorageBackend):
 
     def read(self, *, name: str, offset: int, length: int) -> bytes:
         """Bytes of an object, where ``path`` can't be opened."""
+        check_object_name(name)
         return self._get(name).read_at(offset, length)
 
     def delete(self, *, name: str) -> None:
