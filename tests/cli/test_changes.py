@@ -205,7 +205,7 @@ def test_delete_by_name(run: Run, engine: FakeEngine, kind: str) -> None:
 def test_scrub_run_says_when_there_is_nothing(run: Run) -> None:
     assert run("scrub", "run", "clean") == (
         0,
-        "pool clean has no released volumes that may be scrubbed now\n",
+        "pool clean has no released volumes\n",
         "",
     )
 

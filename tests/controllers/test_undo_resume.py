@@ -139,8 +139,8 @@ def test_what_was_never_released_or_is_scrubbed_cant_come_back(
 ) -> None:
     assert "was not released" in refusal(NotFound, lambda: undo(web, "nobody"))
     held = web.attach_and_wait("b")
-    assert "no release of it" in refusal(FailedPrecondition, lambda: undo(web, "b"))
-    assert "no release of it" in refusal(
+    assert "nothing to undo" in refusal(FailedPrecondition, lambda: undo(web, "b"))
+    assert "nothing to undo" in refusal(
         FailedPrecondition, lambda: undo(web, volume_id=held.volume_id)
     )
     web.engine.scrub.start(pool="web")

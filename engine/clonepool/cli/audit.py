@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -79,8 +80,11 @@ def _opened(file: str) -> Iterator[IO[str]]:
 
 
 def _time(text: str) -> float:
+    with contextlib.suppress(InvalidArgument):
+        return time.time() - parse_duration(text, field="--since")
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        return time.time() - parse_duration(text, field="--since")
+        problem = f"{text[:40]!r} is no time; write 30d, 2026-01-31 or 2026-01-31T12:00:00Z"
+        raise InvalidArgument.field("--since", problem) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

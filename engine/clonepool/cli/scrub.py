@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.documents import document, documents
 from clonepool.cli.session import connect, pages, wait_until
-from clonepool.errors import FailedPrecondition
-from clonepool.units import parse_duration
+from clonepool.errors import FailedPrecondition, NotFound
+from clonepool.units import format_duration, parse_duration
 
 
 def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bool = False) -> None:
@@ -42,12 +43,25 @@ def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bo
     elif run.id:
         print(f"scrub run {run.id} of {run.volumes} volumes: {_state(run)}")
     else:
-        print(f"pool {pool} has no released volumes that may be scrubbed now")
+        print(f"pool {pool} has no released volumes{_still_undoable(pool)}")
     if run.state == "failed":
         raise FailedPrecondition(
             f"{run.faulty} volumes of pool {pool} could not be scrubbed; see "
             f"clonepool volume list --pool {pool} --state faulty"
         )
+
+
+def _still_undoable(pool: str) -> str:
+    """What is left alone, since its release can still be undone."""
+    with connect() as client, contextlib.suppress(NotFound):
+        found = client.call("GetPool", pb.GetRequest(name=pool))
+        if found.counts.released:
+            window = format_duration(found.spec.scrub.undo_window_s)
+            return (
+                f" that may be scrubbed now: the undo window ({window}) of "
+                f"{words.count(found.counts.released, 'released volume')} is open"
+            )
+    return ""
 
 
 def list_runs(*, pool: str = "", json: bool = False) -> None:

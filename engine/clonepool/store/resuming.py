@@ -159,7 +159,7 @@ def _undone_before(transaction: Transaction, *, attachment: str, volume_id: str)
         raise NotFound(text)
     if row[2] == "attached" and row[3] is not None:
         return str(row[0])
-    text = f"{what} is {row[2]} (attachment {row[1]}): no release of it is to be undone"
+    text = f"{what} is not released: attachment {row[1]} is {row[2]}, so there is nothing to undo"
     raise FailedPrecondition(text, reason="NOT_RELEASED")
 
 
