@@ -99,6 +99,26 @@ def test_undone_twice_is_undone_once(web: EngineRig, released: Attachment) -> No
     assert 1 == len(web.events("RELEASE_UNDONE"))
 
 
+def test_a_refusal_gives_the_volume_back_but_never_from_under_its_server(
+    web: EngineRig, released: Attachment
+) -> None:
+    refuses = True
+
+    def refuse(step: str) -> None:
+        if refuses and step == "grant.begin":
+            raise FailedPrecondition("the daemon has no room for another account")
+
+    web.fabric.fault = refuse
+    refusal(FailedPrecondition, lambda: undo(web, "a"))
+    assert V.RELEASED is web.volume(released.volume_id).state
+    refuses = False
+    undo(web, "a")
+    web.wait_for(lambda: web.volume(released.volume_id).state is V.ALLOCATED, what=web.volumes)
+    refuses = True
+    refusal(FailedPrecondition, lambda: undo(web, "a"))
+    assert V.ALLOCATED is web.volume(released.volume_id).state
+
+
 def test_undone_and_released_it_can_be_undone_again(web: EngineRig, released: Attachment) -> None:
     web.release(undo(web, "a"))
     assert released.volume_id == undo(web, "a").volume_id

@@ -274,21 +274,22 @@ class Attachments:
         Raises NotFound, FailedPrecondition, AlreadyExists, ResourceExhausted: see UndoRelease.
         """
 
-        def change(transaction: Transaction) -> Held:
+        def change(transaction: Transaction) -> tuple[str, bool]:
             now = self._context.now()
-            attachment_id = resuming.undo(
+            attachment_id, undone = resuming.undo(
                 transaction, attachment=attachment, volume_id=volume_id, now=now
             )
-            held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=now)
-            if held.volume_state == VolumeState.ATTACHING:
+            if undone:
+                held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=now)
                 _tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
-            return held
+            return attachment_id, undone
 
-        undone = self._context.state.write(change)
+        attachment_id, undone = self._context.state.write(change)
         self._context.signals.changed()
-        with self._lock(undone.attachment.id):
-            held = self._get_held(Ref(id=undone.attachment.id))
-            return self._granted_or_undone(held)
+        with self._lock(attachment_id):
+            held = self._get_held(Ref(id=attachment_id))
+            # one that its server uses already must not be given back for a refusal of today
+            return self._granted_or_undone(held) if undone else self._granted_or_waiting(held)
 
     def _leave_queue(self, held: Held) -> None:
         # a poll may have served it in between: then the caller's repetition releases it

@@ -180,7 +180,7 @@ def planned_words(message: pb.PlannedChange, findings: Findings, *, field: str) 
     findings.choice(pool.scrub.then, AfterScrub, f"{field}.put_pool.scrub.then")
     findings.choice(pool.scrub.verify, VerifyMode, f"{field}.put_pool.scrub.verify")
     findings.choice(pool.scrub.assurance, Assurance, f"{field}.put_pool.scrub.assurance")
-    _windows(pool.scrub.windows, findings)
+    _windows(pool.scrub.windows, findings, prefix=f"{field}.put_pool.")
     if image.HasField("system_user"):
         _system_user(image.system_user, findings)
     for item in image.preconfigure:
@@ -341,12 +341,12 @@ def _scrub(policy: pb.ScrubPolicy, findings: Findings) -> None:
     _windows(policy.windows, findings)
 
 
-def _windows(texts: Sequence[str], findings: Findings) -> None:
+def _windows(texts: Sequence[str], findings: Findings, *, prefix: str = "") -> None:
     findings.require(
-        len(texts) <= _WINDOWS_LIMIT, "scrub.windows", f"at most {_WINDOWS_LIMIT} windows"
+        len(texts) <= _WINDOWS_LIMIT, f"{prefix}scrub.windows", f"at most {_WINDOWS_LIMIT} windows"
     )
     for index, text in enumerate(texts[:_WINDOWS_LIMIT]):
-        field = f"scrub.windows[{index}]"
+        field = f"{prefix}scrub.windows[{index}]"
         try:
             parse_window(text, field=field)
         except InvalidArgument as refused:

@@ -92,14 +92,17 @@ def _make_room(transaction: Transaction, values: dict[str, Any], *, place: int) 
     return True
 
 
-def undo(transaction: Transaction, *, attachment: str, volume_id: str, now: float) -> str:
-    """Undo the release of an attachment (id or name) or of a volume; the attachment's id.
+def undo(
+    transaction: Transaction, *, attachment: str, volume_id: str, now: float
+) -> tuple[str, bool]:
+    """Undo the release of an attachment (id or name) or of a volume.
 
-    Repeated, it answers as before. Errors: see UndoRelease.
+    Returns the attachment's id, and whether it was undone now: repeated, it answers as before.
+    Errors: see UndoRelease.
     """
     row = _find(transaction, attachment=attachment, volume_id=volume_id)
     if row is None:
-        return _undone_before(transaction, attachment=attachment, volume_id=volume_id)
+        return _undone_before(transaction, attachment=attachment, volume_id=volume_id), False
     found_volume, generation, attachment_id, name, released_at = row[:5]
     state, pool_id, pool, live = row[7:]
     if state != "released":
@@ -133,7 +136,7 @@ def undo(transaction: Transaction, *, attachment: str, volume_id: str, now: floa
         raise FailedPrecondition(text, reason="NOT_RELEASED")
     transaction.sql(_INSERT, values)
     allocation_servers.occupy(transaction, server_id=server.id, user=user)
-    return str(attachment_id)
+    return str(attachment_id), True
 
 
 def _find(transaction: Transaction, *, attachment: str, volume_id: str) -> tuple[Any, ...] | None:
