@@ -41,7 +41,9 @@ class Settings:
     ``listen`` is ``unix:///path`` or ``tcp://host:port`` (TLS and a token or client CA needed).
     ``import_roots`` empty: a local caller may import whatever the engine's user can read; over
     TCP nothing may be imported from paths. ``workers`` is how many clones, scrubs and imports run
-    at once. ``log_level`` is debug, info, warning or error; ``log_format`` plain or json.
+    at once; ``scrub_workers`` how many of them may be scrubs (0: all but one, so that clones never
+    wait for scrubs alone), ``scrub_rate_bytes_s`` how fast those go together (0: as fast as they
+    can). ``log_level`` is debug, info, warning or error; ``log_format`` plain or json.
     """
 
     state_dir: Path
@@ -53,6 +55,13 @@ class Settings:
     tls: TlsSettings | None = None
     token: str = field(default="", repr=False)
     workers: int = 4
+    scrub_workers: int = 0
+    scrub_rate_bytes_s: int = 0
     log_level: str = "info"
     log_format: str = "plain"
     holds: HoldSettings = field(default_factory=HoldSettings)
+
+    @property
+    def most_scrubs(self) -> int:
+        """How many scrubs may run at once, at least one."""
+        return min(self.scrub_workers or max(1, self.workers - 1), self.workers)

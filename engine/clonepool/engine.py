@@ -10,6 +10,7 @@ from pathlib import Path
 from clonepool import __version__
 from clonepool.config import Settings
 from clonepool.controllers.attachments import Attachments
+from clonepool.controllers.audit import Audit
 from clonepool.controllers.clones import CloneVolume, DeleteVolume
 from clonepool.controllers.context import Context
 from clonepool.controllers.drivers import Drivers
@@ -55,6 +56,7 @@ class Engine:
         self.servers = Servers(context, self.attachments)
         self.volumes = Volumes(context)
         self.scrub = Scrub(context)
+        self.audit = Audit(context)
         self.operations = Operations(context)
         self.events = Events(context)
         self.forecasts = Forecasts(context)

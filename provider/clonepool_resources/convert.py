@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.units import parse_size
+from clonepool.units import parse_duration, parse_size
 from clonepool_resources.types import Inputs, Value
-from clonepool_resources.values import parse_mode, write_mode, write_size
+from clonepool_resources.values import parse_mode, write_duration, write_mode, write_size
 
 _KINDS = {
     "customer": pb.SYSTEM_USER_KIND_CUSTOMER,
@@ -80,15 +80,32 @@ def pool_spec(inputs: Inputs) -> pb.PoolSpec:
             method=scrub.get("method", ""),
             then=scrub.get("then", ""),
             on_low_space=scrub.get("on_low_space"),
+            max_age_s=_seconds(scrub, "max_age"),
+            max_bytes=parse_size(scrub["max_bytes"]) if scrub.get("max_bytes") else 0,
+            verify=scrub.get("verify", ""),
+            undo_window_s=_seconds(scrub, "undo_window"),
+            windows=scrub.get("windows", ()),
+            assurance=scrub.get("assurance", ""),
         ),
     )
 
 
 def pool_inputs(spec: pb.PoolSpec) -> dict[str, Value]:
     """A replica pool as a user would have declared it."""
-    scrub = _present(threshold=spec.scrub.threshold, method=spec.scrub.method, then=spec.scrub.then)
-    if spec.scrub.HasField("on_low_space"):
-        scrub["on_low_space"] = spec.scrub.on_low_space
+    policy = spec.scrub
+    scrub = _present(
+        threshold=policy.threshold,
+        method=policy.method,
+        then=policy.then,
+        max_age=write_duration(policy.max_age_s) if policy.max_age_s else None,
+        max_bytes=write_size(policy.max_bytes) if policy.max_bytes else None,
+        verify=policy.verify,
+        undo_window=write_duration(policy.undo_window_s) if policy.undo_window_s else None,
+        windows=list(policy.windows),
+        assurance=policy.assurance,
+    )
+    if policy.HasField("on_low_space"):
+        scrub["on_low_space"] = policy.on_low_space
     inputs = _present(
         name=spec.name,
         master_image=spec.master_image,
@@ -128,6 +145,7 @@ def attachment_spec(inputs: Inputs) -> pb.AttachmentSpec:
         system_user=_system_user(inputs.get("system_user")),
         chap=pb.ChapSpec(**inputs.get("chap", {})),
         force_detach=inputs.get("force_detach", False),
+        resume_released=inputs.get("resume_released", False),
     )
     # by which of the two other ways the server is named comes first: `server` is an output too
     if "inline_server" in inputs:
@@ -151,6 +169,7 @@ def attachment_inputs(spec: pb.AttachmentSpec) -> dict[str, Value]:
         server_selector=dict(spec.server_selector.labels) if way == "server_selector" else None,
         chap=_present(mode=spec.chap.mode, username=spec.chap.username),
         force_detach=spec.force_detach,
+        resume_released=spec.resume_released,
     )
 
 
@@ -247,6 +266,10 @@ def _file_inputs(file: pb.Preconfigure) -> dict[str, Value]:
     if origin is not None:
         inputs[origin] = getattr(file, origin)
     return inputs
+
+
+def _seconds(values: Inputs, name: str) -> float:
+    return parse_duration(values[name]) if values.get(name) else 0.0
 
 
 def _present(**values: Any) -> dict[str, Value]:

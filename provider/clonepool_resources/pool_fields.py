@@ -6,7 +6,7 @@ from typing import Final
 
 from clonepool_resources import rules
 from clonepool_resources.shared_fields import NAME_HINT, NAME_PATTERN, name_field
-from clonepool_resources.types import EnumType, Field, Kind, ObjectType, Resource
+from clonepool_resources.types import EnumType, Field, Kind, ListOf, ObjectType, Resource
 
 CLONE_MODE: Final = EnumType(
     name="CloneMode",
@@ -32,6 +32,23 @@ SCRUB_METHOD: Final = EnumType(
         "reformat": "The volume is made anew, empty, and cloned again where it is reused.",
         "zero": "Overwritten with zeros.",
         "discard": "Discarded on the storage.",
+    },
+)
+VERIFY_MODE: Final = EnumType(
+    name="VerifyMode",
+    description="How much is read back after a volume was erased.",
+    values={
+        "none": "Nothing.",
+        "sample": "The first block, the last, and 64 at random places.",
+        "full": "All of it.",
+    },
+)
+ASSURANCE: Final = EnumType(
+    name="Assurance",
+    description="What a scrub must promise of the medium, in the words of NIST SP 800-88.",
+    values={
+        "clear": "Nothing written before reads back through the storage's own interface.",
+        "purge": "Nothing can be had from the medium either; refused where the storage can't.",
     },
 )
 AFTER_SCRUB: Final = EnumType(
@@ -84,6 +101,45 @@ SCRUB: Final = ObjectType(
             type=Kind.BOOL,
             description="Scrub below the threshold when a server waits for want of space.",
             default=True,
+        ),
+        Field(
+            name="max_age",
+            type=Kind.DURATION,
+            description="Scrub when the oldest was released so long ago.",
+        ),
+        Field(
+            name="max_bytes",
+            type=Kind.SIZE,
+            description="Scrub when those released are so large together, as servers see them.",
+        ),
+        Field(
+            name="verify",
+            type=VERIFY_MODE,
+            description="How much is read back after it; what differs is never handed out.",
+            default="none",
+        ),
+        Field(
+            name="undo_window",
+            type=Kind.DURATION,
+            description=(
+                "How long a released volume is left alone, so that its release can be undone; "
+                "until then it counts to no trigger."
+            ),
+            default="0s",
+        ),
+        Field(
+            name="windows",
+            type=ListOf(item=Kind.STRING),
+            description=(
+                "When scrubbing may run, UTC: `22:00-06:00`, `mon-fri 22:00-06:00` or "
+                "`sat,sun 00:00-24:00`. Left out, at any time."
+            ),
+        ),
+        Field(
+            name="assurance",
+            type=ASSURANCE,
+            description="What it must promise of the medium; the file backend clears.",
+            default="clear",
         ),
     ),
 )
@@ -173,5 +229,5 @@ REPLICA_POOL: Final = Resource(
             default={},
         ),
     ),
-    rules=(rules.stock_fits,),
+    rules=(rules.stock_fits, rules.scrub_windows),
 )

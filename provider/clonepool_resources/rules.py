@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from clonepool.errors import FieldViolation
+from clonepool.errors import FieldViolation, InvalidArgument
+from clonepool.windows import parse_window
 from clonepool_resources.types import Inputs, Kind, Value
 from clonepool_resources.values import canonical
 
@@ -67,6 +68,19 @@ def stock_fits(inputs: Inputs) -> Iterator[FieldViolation]:
             field="wait_for_ready",
             description=f"{awaited} would never be reached: min_ready keeps {stock} in stock",
         )
+
+
+def scrub_windows(inputs: Inputs) -> Iterator[FieldViolation]:
+    """Each window is one that the engine understands."""
+    scrub = inputs.get("scrub")
+    texts = scrub.get("windows") if isinstance(scrub, Mapping) else None
+    for index, text in enumerate(texts if isinstance(texts, list) else ()):
+        if not isinstance(text, str):
+            continue
+        try:
+            parse_window(text, field=f"scrub.windows[{index}]")
+        except InvalidArgument as refused:
+            yield from refused.violations
 
 
 def one_server(inputs: Inputs) -> Iterator[FieldViolation]:

@@ -186,6 +186,16 @@ ATTACHMENT: Final = Resource(
             default=False,
         ),
         Field(
+            name="resume_released",
+            type=Kind.BOOL,
+            description=(
+                "Made again while the volume of its last release is not scrubbed yet, for the same "
+                "system user, pool and name, it gets that volume back, bytes and image version "
+                "included. The pool's `scrub.undo_window` says for how long that is certain."
+            ),
+            default=False,
+        ),
+        Field(
             name="timeouts",
             type=TIMEOUTS,
             description="How long each operation may take.",

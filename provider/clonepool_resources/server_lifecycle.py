@@ -148,6 +148,7 @@ class AttachmentLifecycle(Lifecycle):
         timeout_s = _timeout_s(inputs, "create")
         attachment = self._queue(begun, inputs, token, timeout_s=timeout_s)
         if attachment.state == "attached":
+            self._say_resumed(attachment, inputs)
             return attachment
         error = DeadlineExceeded(
             f"{self._title(inputs)} has no storage after {format_duration(timeout_s)}, "
@@ -156,6 +157,12 @@ class AttachmentLifecycle(Lifecycle):
             "timeouts.create, then run again"
         )
         raise NotSettled(error, state=self._state(attachment, prior=inputs), worthless=True)
+
+    def _say_resumed(self, attachment: pb.Attachment, inputs: Inputs) -> None:
+        if attachment.HasField("resumed_release") and attachment.HasField("allocated_at"):
+            at, released = attachment.allocated_at, attachment.resumed_release
+            ago = format_duration(max(0, at.seconds - released.seconds))
+            self._waiting.report(f"{self._title(inputs)}: resumes the volume released {ago} ago")
 
     def _queue(
         self, begun: pb.Attachment, inputs: Inputs, token: str, *, timeout_s: float

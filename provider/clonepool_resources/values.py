@@ -30,6 +30,14 @@ def write_size(size_bytes: int) -> str:
     return f"{size_bytes}B"
 
 
+def write_duration(seconds: float) -> str:
+    """A duration as a user would write it, without rounding: ``12h``, ``90s``, ``1500ms``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if seconds % length == 0:
+            return f"{int(seconds // length)}{unit}"
+    return f"{seconds * 1000:.12g}ms"
+
+
 def write_mode(mode: int) -> str:
     """Permission bits as a user would write them: ``0644``."""
     return f"{mode:04o}"

@@ -3,6 +3,7 @@
 They are the declaration's object types, spelled for type checkers; a test holds the two together.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NotRequired, Required, TypeAlias, TypedDict
 
 import pulumi
@@ -13,6 +14,8 @@ CloneMode: TypeAlias = Literal["auto", "thin", "full"]
 WhenEmpty: TypeAlias = Literal["wait", "fail"]
 ScrubMethod: TypeAlias = Literal["reformat", "zero", "discard"]
 AfterScrub: TypeAlias = Literal["recycle", "destroy"]
+VerifyMode: TypeAlias = Literal["none", "sample", "full"]
+Assurance: TypeAlias = Literal["clear", "purge"]
 ChapMode: TypeAlias = Literal["generated", "given", "none"]
 
 
@@ -60,13 +63,21 @@ class ScrubPolicyArgs(TypedDict):
 
     One run takes all when ``threshold`` (10) are released, by ``method`` (``reformat``), and
     ``then`` recycles or destroys them; ``on_low_space`` (True) scrubs earlier where a server waits
-    for want of space.
+    for want of space. ``max_age`` (such as ``7d``) and ``max_bytes`` (``1TiB``) are further causes.
+    ``verify`` reads back; ``undo_window`` leaves released volumes alone for so long; ``windows``
+    say when it may run (UTC, ``22:00-06:00``); ``assurance`` is what it must promise.
     """
 
     threshold: NotRequired[pulumi.Input[int]]
     method: NotRequired[pulumi.Input[ScrubMethod]]
     then: NotRequired[pulumi.Input[AfterScrub]]
     on_low_space: NotRequired[pulumi.Input[bool]]
+    max_age: NotRequired[pulumi.Input[str]]
+    max_bytes: NotRequired[pulumi.Input[str]]
+    verify: NotRequired[pulumi.Input[VerifyMode]]
+    undo_window: NotRequired[pulumi.Input[str]]
+    windows: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
+    assurance: NotRequired[pulumi.Input[Assurance]]
 
 
 class InlineServerArgs(TypedDict):

@@ -67,6 +67,7 @@ class ServerStorageAttachment(
       ``server_selector`` (labels): exactly one of them.
     - ``chap``: the account that the server logs in with; by default the engine makes one.
     - ``force_detach``: release, or grant anew, even while the server is logged in.
+    - ``resume_released``: made again in time, it gets the volume back that it had.
     - ``timeouts``: how long ``create``, ``update`` and ``delete`` may take, ``5m`` by default.
     """
 
@@ -75,6 +76,7 @@ class ServerStorageAttachment(
     pool: pulumi.Output[str]
     system_user: pulumi.Output[dict[str, Any] | None]
     force_detach: pulumi.Output[bool]
+    resume_released: pulumi.Output[bool]
     server: pulumi.Output[str]
     """The server's name, however it was chosen."""
     volume: pulumi.Output[str]
@@ -104,6 +106,7 @@ class ServerStorageAttachment(
         server_selector: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
         chap: pulumi.Input[ChapArgs] | None = None,
         force_detach: pulumi.Input[bool] | None = None,
+        resume_released: pulumi.Input[bool] | None = None,
         timeouts: pulumi.Input[AttachmentTimeoutsArgs] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -116,6 +119,7 @@ class ServerStorageAttachment(
             "server_selector": server_selector,
             "chap": _with_secret(chap),
             "force_detach": force_detach,
+            "resume_released": resume_released,
             "timeouts": timeouts,
         }
         self._declare(

@@ -203,7 +203,11 @@ def test_delete_by_name(run: Run, engine: FakeEngine, kind: str) -> None:
 
 
 def test_scrub_run_says_when_there_is_nothing(run: Run) -> None:
-    assert run("scrub", "run", "clean") == (0, "pool clean has no released volumes\n", "")
+    assert run("scrub", "run", "clean") == (
+        0,
+        "pool clean has no released volumes\n",
+        "",
+    )
 
 
 def test_scrub_run_tells_its_id(run: Run) -> None:

@@ -74,6 +74,8 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "node": "n1",
         "import_roots": "/a:/b",
         "workers": "7",
+        "scrub_workers": "3",
+        "scrub_rate": "2MiB",
         "log_level": "DEBUG",
         "log_format": "json",
         "token": "0123456789abcdef",
@@ -93,6 +95,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert (found.state_dir, found.listen, found.node) == (Path("/state"), "tcp://[::1]:7443", "n1")
     assert found.import_roots == (Path("/a"), Path("/b"))
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
+    assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
     assert found.token == "0123456789abcdef"
     assert found.tls is not None
     assert (found.tls.certificate, found.tls.key) == (Path("/c"), Path("/k"))
@@ -159,6 +162,9 @@ def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
         ('listen = "localhost:1"', "listen 'localhost:1' is not an endpoint"),
         ("workers = 0", "workers '0' must be a whole number from 1 to 256"),
         ("workers = true", "workers 'True' must be"),
+        ("scrub_workers = 0", "scrub_workers '0' must be a whole number from 1 to 256"),
+        ('scrub_rate = "fast"', "scrub_rate 'fast' is not a size"),
+        ("scrub_rate = 5", "scrub_rate must be a text in quotes"),
         ('node = "No"', "node 'No' must be 1 to 63 characters"),
         ('log_level = "loud"', "log_level 'loud' must be one of: debug, info, warning, error"),
         ('log_format = "xml"', "log_format 'xml' must be one of: plain, json"),

@@ -26,12 +26,15 @@ from clonepool.domain.model import (
     ServerSpec,
     SystemUser,
 )
-from clonepool.domain.states import AfterScrub, SystemUserKind, WhenEmpty
+from clonepool.domain.states import AfterScrub, SystemUserKind, VerifyMode, WhenEmpty
 from clonepool.errors import ResourceExhausted
-from clonepool.testing.engines import FABRIC, USER
+from clonepool.testing.engines import DEFAULT_IMAGE_BYTES, FABRIC, USER
 from tests.forecast.stepping import SteppingRig
 
 OTHER = SystemUser(name="billing", kind=SystemUserKind.APPLICATION)
+# the pool that is scrubbed in windows; not deleted: what it leaves would wait for the next one
+TIMED = "front"
+_WINDOWS = ((), ("00:00-01:00",), ("08:00-20:00",))
 _PAGE = PageRequest()
 
 
@@ -42,6 +45,7 @@ class Planner:
         self._rig = rig
         self._random = random
         self._number = 0
+        self._gone: dict[str, AttachmentSpec] = {}  # what plans released
 
     def holds(self) -> str:
         """Others come and go with their tickets; the next plan's own, "" where it has none."""
@@ -106,7 +110,12 @@ class Planner:
 
     def _attaches(self) -> Iterator[Change]:
         for _ in range(self._random.randint(0, 6)):
-            yield Attach(spec=self._attachment(self._new("web")))
+            if self._gone and self._chance(0.6):
+                # again, with what it had if that is still there
+                again = self._gone.pop(self._random.choice(sorted(self._gone)))
+                yield Attach(spec=replace(again, resume_released=True))
+            else:
+                yield Attach(spec=self._attachment(self._new("web")))
 
     def _attachment(self, name: str) -> AttachmentSpec:
         pools = self._pools()
@@ -115,7 +124,13 @@ class Planner:
         user = self._random.choice([USER, USER, USER, OTHER, None])
         held = self._attachments()
         taken = self._random.choice(held).spec.name if held and self._chance(0.03) else name
-        return AttachmentSpec(name=taken, pool=pool, system_user=user, **self._server(name))
+        return AttachmentSpec(
+            name=taken,
+            pool=pool,
+            system_user=user,
+            resume_released=self._chance(0.5),
+            **self._server(name),
+        )
 
     def _server(self, name: str) -> dict[str, Any]:
         known = [each.spec for each in self._rig.engine.servers.list(page=_PAGE)[0]]
@@ -135,6 +150,7 @@ class Planner:
         share = self._random.choice([0.0, 0.3, 0.6, 1.0])
         for held in self._attachments():
             if self._chance(share):
+                self._gone[held.spec.name] = held.spec
                 yield Remove(thing=Thing.ATTACHMENT, name=held.spec.name)
 
     def _replacements(self) -> Iterator[Change]:
@@ -151,7 +167,13 @@ class Planner:
     def _pool(self, name: str, image: str) -> PoolSpec:
         min_ready = self._random.randint(0, 4)
         scrub = ScrubPolicy(
-            threshold=self._random.randint(1, 5), then=self._random.choice(list(AfterScrub))
+            threshold=self._random.randint(1, 5),
+            then=self._random.choice(list(AfterScrub)),
+            max_bytes=self._random.choice([0, 0, 2, 3]) * DEFAULT_IMAGE_BYTES,
+            max_age_s=self._random.choice([0, 0, 0, 7200]),
+            undo_window_s=self._random.choice([0, 0, 0, 3600]),
+            windows=self._random.choice(_WINDOWS) if name == TIMED else (),
+            verify=self._random.choice(list(VerifyMode)),
         )
         return PoolSpec(
             name=name,
@@ -195,7 +217,7 @@ class Planner:
                 yield Remove(thing=Thing.SERVER, name=spec.name)
 
     def _pool_deletion(self) -> Iterator[Change]:
-        pools = self._pools()
+        pools = [pool for pool in self._pools() if pool.spec.name != TIMED]
         if len(pools) > 1:
             pool = self._random.choice(pools)
             yield Remove(thing=Thing.POOL, name=pool.spec.name)

@@ -280,7 +280,7 @@ class FaultyEngine:
         self.servers = Servers("server", knobs=self.knobs, calls=self.calls)
         self.attachments = Attachments("attachment", knobs=self.knobs, calls=self.calls)
         self.volumes = self.scrub = self.operations = self.events = SimpleNamespace()
-        self.forecasts = self.holds = SimpleNamespace()
+        self.forecasts = self.holds = self.audit = SimpleNamespace()
 
     def start(self) -> None:
         return None
@@ -391,6 +391,7 @@ def _served(attachment: Attachment) -> Attachment:
         connection=connection,
         chap=account if given.mode is not ChapMode.NONE else None,
         allocated_at=NOW + 1,
+        resumed_release=NOW - 839 if attachment.spec.resume_released else None,
     )
 
 

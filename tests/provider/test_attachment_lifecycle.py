@@ -35,6 +35,13 @@ def test_an_attachment_has_what_the_server_needs(bench: Bench) -> None:
     )
 
 
+def test_an_attachment_that_resumes_says_what(bench: Bench) -> None:
+    written = checked(AttachmentLifecycle, {**ATTACHMENT, "resume_released": True})
+    bench.make(AttachmentLifecycle).create(written, token="t")
+
+    assert ["attachment a1: resumes the volume released 14m ago"] == bench.lines
+
+
 def test_an_attachment_waits_for_its_predecessor_to_be_released(
     bench: Bench, engine: FaultyEngine
 ) -> None:

@@ -39,7 +39,15 @@ def failures(kind: str, inputs: Inputs) -> dict[str, str]:
 def test_defaults_are_filled_in_at_every_depth() -> None:
     inputs = checked("ReplicaPool", {**POOL, "scrub": {"threshold": 3}}).inputs
 
-    expected = {"threshold": 3, "method": "reformat", "then": "recycle", "on_low_space": True}
+    expected = {
+        "threshold": 3,
+        "method": "reformat",
+        "then": "recycle",
+        "on_low_space": True,
+        "verify": "none",
+        "undo_window": "0s",
+        "assurance": "clear",
+    }
     assert expected == inputs["scrub"]
     assert inputs["rollout"] == {"max_unavailable": 1}
     assert (inputs["min_ready"], inputs["max_replicas"]) == (1, 100)
@@ -249,3 +257,11 @@ def _engine_takes(inputs: Inputs) -> bool:
     except InvalidArgument:
         return False
     return True
+
+
+def test_a_window_is_refused_as_the_engine_would() -> None:
+    """In the preview, by its place in the list."""
+    scrub = {"windows": ["22:00-06:00", "at night", "mon-fri 22:00-06:00"]}
+    (failure,) = checked("ReplicaPool", {**POOL, "scrub": scrub}).failures
+    assert "scrub.windows[1]" == failure.field
+    assert "write UTC times as 22:00-06:00" in failure.description

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from clonepool.domain.facts import EngineFacts, FabricFacts, StorageFacts
@@ -28,6 +28,7 @@ from clonepool.domain.model import (
     Volume,
 )
 from clonepool.domain.states import (
+    AfterScrub,
     AttachmentState,
     Severity,
     VersionState,
@@ -248,6 +249,11 @@ class FakeAttachments(Shelf):
             )
         self.items.pop(attachment_id, None)
 
+    def undo_release(self, *, attachment: str = "", volume_id: str = "") -> Attachment:
+        self.called("undo_release", (attachment, volume_id))
+        found: Attachment = self.find(Ref(id=attachment))
+        return dataclasses.replace(found, resumed_release=NOW)
+
 
 class FakeVolumes(Shelf):
     def get(self, *, ref: Ref) -> Volume:
@@ -267,6 +273,10 @@ class FakeScrub(Shelf):
     def start(self, *, pool: str) -> ScrubRun | None:
         self.called("start", pool)
         return None if pool == "clean" else scrub_run()
+
+    def start_one(self, *, volume_id: str, after: AfterScrub) -> ScrubRun | None:
+        self.called("start_one", (volume_id, after))
+        return None if volume_id == "gone" else scrub_run()
 
     def get_run(self, *, ref: Ref) -> ScrubRun:
         self.called("get_run", ref)
@@ -331,6 +341,12 @@ class FakeEvents:
             return self.news.wait_for(lambda: len(self.kept) > after_id, timeout_s)
 
 
+class FakeAudit:
+    def export(self, *, since: float = 0) -> Iterator[str]:
+        yield f'{{"kind":"header","since":{since:.0f}}}'
+        yield '{"kind":"end"}'
+
+
 class FakeEngine:
     """Passed where an Engine is wanted; ``start_failure`` makes ``start`` raise."""
 
@@ -341,6 +357,7 @@ class FakeEngine:
         self.attachments = FakeAttachments("attachment")
         self.volumes = FakeVolumes("volume")
         self.scrub = FakeScrub("scrub run")
+        self.audit = FakeAudit()
         self.operations = FakeOperations("operation")
         self.events = FakeEvents()
         self.forecasts = FakeForecasts()

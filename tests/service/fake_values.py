@@ -21,6 +21,7 @@ from clonepool.domain.model import (
     SystemUser,
     Volume,
 )
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import (
     AfterScrub,
     AttachmentState,
@@ -29,6 +30,7 @@ from clonepool.domain.states import (
     ScrubMethod,
     ScrubRunState,
     SystemUserKind,
+    VerifyMode,
     VersionState,
     VolumeState,
 )
@@ -151,6 +153,7 @@ def scrub_run() -> ScrubRun:
         pool_name="web",
         trigger="threshold",
         method=ScrubMethod.REFORMAT,
+        verify=VerifyMode.SAMPLE,
         state=ScrubRunState.RUNNING,
         volumes=10,
         scrubbed=4,
@@ -179,4 +182,12 @@ def scrub_record() -> ScrubRecord:
         released_at=NOW + 60,
         started_at=NOW + 61,
         finished_at=NOW + 62,
+        read_back=ReadBack(
+            mode=VerifyMode.FULL,
+            result="passed",
+            expected="zeros",
+            bytes_read=10 * GIB,
+            digest="d" * 64,
+        ),
+        hash="a" * 64,
     )

@@ -85,6 +85,9 @@ def requests(ids: dict[str, str]) -> dict[str, Any]:
         "UpdateAttachment": pb.UpdateAttachmentRequest(id=ids["attachment"], spec=ATTACHMENT),
         "DeleteAttachment": pb.DeleteAttachmentRequest(id=ids["attachment"]),
         **hold_requests(ids),
+        "UndoRelease": pb.UndoReleaseRequest(attachment=ids["attachment"]),
+        "RetryVolume": pb.GetRequest(id="volume-1"),
+        "DestroyVolume": pb.GetRequest(id="volume-1"),
         "GetVolume": pb.GetRequest(id="volume-1"),
         "ListVolumes": pb.ListVolumesRequest(pool="web", state="released"),
         "StartScrub": pb.StartScrubRequest(pool="web"),
@@ -181,7 +184,14 @@ def test_a_pool_has_its_defaults_and_counts(client: EngineClient, ids: dict[str,
         when_empty="wait",
         wait_for_ready=1,
         max_unavailable=1,
-        scrub=pb.ScrubPolicy(threshold=5, method="reformat", then="recycle", on_low_space=True),
+        scrub=pb.ScrubPolicy(
+            threshold=5,
+            method="reformat",
+            then="recycle",
+            on_low_space=True,
+            verify="none",
+            assurance="clear",
+        ),
     )
     assert pool.counts == pb.PoolCounts(ready=3, cloning=1, released=2, stale=1, waiting=4, held=2)
 

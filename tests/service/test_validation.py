@@ -76,6 +76,13 @@ REFUSED = [
     ("CreatePool", {**POOL, "scrub": {"threshold": -1}}, "scrub.threshold"),
     ("CreatePool", {**POOL, "scrub": {"method": "burn"}}, "scrub.method"),
     ("CreatePool", {**POOL, "scrub": {"then": "keep"}}, "scrub.then"),
+    ("CreatePool", {**POOL, "scrub": {"verify": "half"}}, "scrub.verify"),
+    ("CreatePool", {**POOL, "scrub": {"assurance": "destroy"}}, "scrub.assurance"),
+    ("CreatePool", {**POOL, "scrub": {"max_bytes": -1}}, "scrub.max_bytes"),
+    ("CreatePool", {**POOL, "scrub": {"max_age_s": -1.0}}, "scrub.max_age"),
+    ("CreatePool", {**POOL, "scrub": {"undo_window_s": 1e12}}, "scrub.undo_window"),
+    ("CreatePool", {**POOL, "scrub": {"undo_window_s": float("nan")}}, "scrub.undo_window"),
+    ("CreatePool", {**POOL, "scrub": {"windows": ["all day"]}}, "scrub.windows[0]"),
     ("CreateServer", {**SERVER, "initiator": "web1"}, "initiator"),
     ("CreateServer", {**SERVER, "initiator": "iqn.2026-13.com.example"}, "initiator"),
     ("CreateServer", {**SERVER, "initiator": "iqn.2026-01.com.example:a,b"}, "initiator"),
@@ -106,6 +113,8 @@ ACCEPTED = [
     ("CreateImage", {**IMAGE, "name": "a" * 63, "preconfigure": [{**FILE, "mode": 0o7777}]}),
     ("CreatePool", {**POOL, "min_ready": 0}),
     ("CreatePool", {**POOL, "min_ready": 5, "max_replicas": 5, "wait_for_ready": 5}),
+    ("CreatePool", {**POOL, "scrub": {"windows": ["mon-fri 22:00-06:00"] * 100}}),
+    ("CreatePool", {**POOL, "scrub": {"max_age_s": 0.5, "max_bytes": 2**62, "verify": "full"}}),
     ("CreateServer", {**SERVER, "initiator": "iqn.1993-08.org.debian:01:abc"}),
     ("CreateServer", {**SERVER, "initiator": "EUI.02004567A425678D"}),
     ("CreateAttachment", {**ATTACHMENT, "chap": GIVEN}),
@@ -270,3 +279,24 @@ def test_a_ticket_may_be_any_line(client: EngineClient, ticket: str) -> None:
     """Whether it is any use is found out later: it never fails an attachment."""
     request = pb.CreateAttachmentRequest(spec=ATTACHMENT, request_token="t", hold=ticket)
     assert client.call("CreateAttachment", request).state == "attached"
+
+
+@pytest.mark.parametrize(
+    ("method", "request_message", "field"),
+    [
+        ("UndoRelease", pb.UndoReleaseRequest(), "attachment"),
+        ("UndoRelease", pb.UndoReleaseRequest(volume_id=""), "volume_id"),
+        ("UndoRelease", pb.UndoReleaseRequest(attachment="a" * 129), "attachment"),
+        ("RetryVolume", pb.GetRequest(name="web"), "id"),
+        ("DestroyVolume", pb.GetRequest(), "id"),
+    ],
+)
+def test_what_is_done_to_one_thing_needs_its_name_or_id(
+    client: EngineClient, engine: FakeEngine, method: str, request_message: Any, field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        client.call(method, request_message)
+
+    assert [field] == [violation.field for violation in refused.value.violations]
+    assert [] == engine.attachments.calls
+    assert [] == engine.scrub.calls

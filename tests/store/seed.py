@@ -124,6 +124,8 @@ def volume(transaction: Transaction, volume_id: str = "v1", **changes: Any) -> s
         "used_bytes": 0,
         "clone_kind": "",
         "last_attachment_id": "",
+        "last_user_name": "acme",
+        "last_user_kind": "customer",
         "last_server": "",
         "after_scrub": "",
         "error": "",

@@ -96,6 +96,24 @@ def test_a_volume_is_forgotten_only_when_it_is_being_deleted(
     assert "is forgotten" in said
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["last_user_name = 'other'", "last_user_kind = 'application'", "generation = 2"],
+)
+def test_released_bytes_go_back_only_to_who_had_them(writer: Writer, change: str) -> None:
+    writer.write(lambda transaction: seed.volume_in(transaction, VolumeState.RELEASED))
+    back = "UPDATE volume SET state = 'attaching', attachment_id = 'a'"
+    assert "their own user only" in refused(writer, update(f"{back}, {change}"))
+    writer.write(update(back))
+
+
+def test_audit_entries_stay_as_they_are(writer: Writer) -> None:
+    entry = {"n": 1, "at": 1.0, "body": "{}", "hash": "h"}
+    writer.write(lambda transaction: seed.insert(transaction, "audit_entry", **entry))
+    assert "never" in refused(writer, update("UPDATE audit_entry SET body = '[]'"))
+    assert "never" in refused(writer, update("DELETE FROM audit_entry"))
+
+
 def test_scrub_records_stay_as_they_are(writer: Writer) -> None:
     writer.write(lambda transaction: seed.record(transaction, "v1"))
     assert "never" in refused(writer, update("UPDATE scrub_record SET method = 'zero'"))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from clonepool.api.v1 import engine_pb2 as pb
+from clonepool.domain.audit_check import check_lines
 from clonepool.fabrics.tgt import Tgt
 from clonepool.fabrics.tgt_show import ShownTarget, parse_targets
 from tests.support.site import RO_LUN, RW_LUN, Site, initiator_of
@@ -50,6 +51,14 @@ def check_invariants(site: Site) -> None:
     _check_each_volume_has_one_attachment(volumes, attachments)
     _check_storage(site, volumes)
     _check_exports(site, volumes, attachments)
+    _check_audit(site, attachments)
+
+
+def _check_audit(site: Site, attachments: Sequence[pb.Attachment]) -> None:
+    """The chain is whole, no volume changed hands unscrubbed, and it knows who has what now."""
+    lines = [line.text for line in site.client.watch("ExportAudit", pb.ExportAuditRequest())]
+    checked = check_lines(lines)
+    assert (True, len(attachments)) == (checked.complete, checked.holdings)
 
 
 def _check_each_volume_has_one_attachment(

@@ -18,6 +18,7 @@ from clonepool.domain.forecast import (
     PoolView,
     PutImage,
     PutPool,
+    ReleasedView,
     Remove,
     Snapshot,
     StorageView,
@@ -192,7 +193,7 @@ def test_full_clones_that_do_not_fit_are_told_before_anything_is_cloned() -> Non
 
 def test_short_of_space_a_starving_pool_is_scrubbed_early() -> None:
     """Below the threshold: what was released gives its space to who waits."""
-    starving = pool(ready={}, released_bytes=(GIB,), full_clones=True)
+    starving = pool(ready={}, released=(ReleasedView(size_bytes=GIB),), full_clones=True)
     made = forecast(Plan(changes=attach("x")), snapshot(starving, thin=False, left_bytes=1))
     assert (1, False) == (made.pools[0].scrubbed, made.pools[0].reaches_threshold)
     assert [Outcome.WAITS] == outcomes(made)
@@ -252,3 +253,48 @@ def test_a_scrub_that_comes_in_time_may_change_what_else_is_touched() -> None:
     assert [Outcome.FAILS] == outcomes(made)
     assert made.deletes_skipped
     assert ["web"] == [each.name for each in made.pools]
+
+
+def released_by(name: str, **more: Any) -> ReleasedView:
+    fields = {"size_bytes": GIB, "attachment": name, "system_user": ACME, "image_version": 1}
+    return ReleasedView(**{**fields, **more})
+
+
+def test_what_can_be_resumed_is_warm_though_nothing_is_ready() -> None:
+    waiting = pool(ready={}, held={}, released=(released_by("x"),))
+    wants = Attach(spec=replace(attach("x")[0].spec, resume_released=True))
+    made = forecast(Plan(changes=(wants,)), snapshot(waiting))
+    assert [Outcome.WARM] == [each.outcome for each in made.attachments]
+    assert 0 == made.pools[0].after.released
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        released_by("y"),
+        released_by("x", system_user=SystemUser(name="acme", kind=SystemUserKind.APPLICATION)),
+        released_by(""),
+    ],
+)
+def test_what_another_left_is_not_resumed(left: ReleasedView) -> None:
+    wants = Attach(spec=replace(attach("x")[0].spec, resume_released=True))
+    made = forecast(Plan(changes=(wants,)), snapshot(pool(ready={}, held={}, released=(left,))))
+    assert [Outcome.WARM] != [each.outcome for each in made.attachments]
+
+
+def test_an_open_undo_window_keeps_a_plan_from_scrubbing() -> None:
+    left = tuple(released_by(f"a{number}", age_s=60.0) for number in range(3))
+    for window_s, scrubbed in ((0, 3), (30, 3), (3600, 0)):
+        policy = ScrubPolicy(threshold=3, undo_window_s=window_s)
+        spec = replace(pool().spec, scrub=policy)
+        made = forecast(Plan(changes=(PutPool(spec=spec),)), snapshot(pool(released=left, held={})))
+        assert scrubbed == made.pools[0].scrubbed, window_s
+
+
+@pytest.mark.parametrize(("window", "scrubbed"), [("00:00-01:00", 3), ("01:00-02:00", 0)])
+def test_outside_its_window_a_pool_is_not_scrubbed(window: str, scrubbed: int) -> None:
+    """The snapshot is of midnight."""
+    left = tuple(released_by(f"a{number}") for number in range(3))
+    spec = replace(pool().spec, scrub=ScrubPolicy(threshold=3, windows=(window,)))
+    made = forecast(Plan(changes=(PutPool(spec=spec),)), snapshot(pool(released=left, held={})))
+    assert scrubbed == made.pools[0].scrubbed

@@ -151,7 +151,12 @@ def test_an_attachment_s_document_has_every_field_but_the_secret(
 ) -> None:
     """It is written by hand: a field that is added later must not be forgotten."""
     spec = AttachmentSpec(
-        name="a", pool="web", system_user=user, inline_server=inline, chap=ChapSpec(secret=SECRET)
+        name="a",
+        pool="web",
+        system_user=user,
+        inline_server=inline,
+        chap=ChapSpec(secret=SECRET),
+        resume_released=True,
     )
     expected = asdict(spec)
     del expected["chap"]["secret"]

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from clonepool.domain.model import PoolCounts, PoolSpec, ScrubPolicy
 from clonepool.domain.policy import (
+    Backlog,
     Stock,
     backoff_s,
     clones_that_fit,
     plan_fill,
     recycle_quota,
-    scrub_due,
+    scrub_trigger,
 )
 from clonepool.domain.states import AfterScrub, VolumeState
 
@@ -230,8 +231,8 @@ def test_filling_comes_to_rest_with_min_ready_or_a_full_pool(spec: PoolSpec, fou
 
 def test_a_scrub_is_due_at_the_threshold_and_not_before() -> None:
     policy = ScrubPolicy(threshold=3)
-    assert not scrub_due(policy, released=2)
-    assert scrub_due(policy, released=3)
+    assert "" == scrub_trigger(policy, Backlog(volumes=2))
+    assert "threshold" == scrub_trigger(policy, Backlog(volumes=3))
 
 
 def test_a_scrub_refills_the_pool_up_to_min_ready() -> None:

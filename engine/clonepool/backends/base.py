@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clonepool.domain.policy import Scrubbing
 from clonepool.domain.states import CloneMode, ScrubMethod
 
 # Called with the bytes done so far; may raise Cancelled to stop the work.
@@ -26,6 +27,19 @@ class BackendCapabilities:
     scrub_methods: frozenset[ScrubMethod]
     # what a scrub can promise for the medium, in words for the docs
     erasure_note: str
+    # the methods that purge the medium (NIST SP 800-88); the others clear it at the logical level
+    purges: frozenset[ScrubMethod] = frozenset()
+    # whether discarded blocks read as zeros for certain, so that reading back proves something
+    discard_reads_zeros: bool = True
+
+    @property
+    def scrubbing(self) -> Scrubbing:
+        """What of it a pool's scrub policy is held against."""
+        return Scrubbing(
+            methods=self.scrub_methods,
+            purges=self.purges,
+            discard_reads_zeros=self.discard_reads_zeros,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +101,10 @@ class StorageBackend(ABC):
 
         REFORMAT needs no erase: the object is deleted and cloned anew.
         """
+
+    @abstractmethod
+    def read(self, *, name: str, offset: int, length: int) -> bytes:
+        """Bytes of ``name``, fewer at its end: from the medium, as far as that can be had."""
 
     @abstractmethod
     def delete(self, *, name: str) -> None:

@@ -208,6 +208,11 @@ class MemoryBackend(StorageBackend):
             progress(found.size_bytes)
             self.on_step("erase.done", name)
 
+    def read(self, *, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an object, where ``path`` can't be opened."""
+        check_object_name(name)
+        return self._get(name).read_at(offset, length)
+
     def delete(self, *, name: str) -> None:
         """Remove the name and empty the object, for whoever still holds it open."""
         check_object_name(name)
@@ -239,10 +244,6 @@ class MemoryBackend(StorageBackend):
     def open(self, *, name: str) -> MemoryObject:
         """The object itself, to read and write as an initiator would. Raises NotFound."""
         return self._get(name)
-
-    def read(self, *, name: str, offset: int, length: int) -> bytes:
-        """Bytes of an object, where ``path`` can't be opened. Raises NotFound."""
-        return self._get(name).read_at(offset, length)
 
     def _make_clone(self, source: MemoryObject, *, image: str, kind: CloneMode) -> MemoryObject:
         if not source.read_only:

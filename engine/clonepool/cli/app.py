@@ -26,8 +26,16 @@ _TOP: Final[Mapping[str, str]] = MappingProxyType(
         "doctor": "clonepool.cli.doctor:doctor",
         "status": "clonepool.cli.status:status",
         "attach": "clonepool.cli.attach:attach",
-        "release": "clonepool.cli.attach:release",
         "events": "clonepool.cli.events:events",
+    }
+)
+# commands that have a command of their own: imported only when they are what runs
+_BRANCHES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
+    {
+        "release": (
+            "clonepool.cli.attach:release",
+            {"undo": "clonepool.cli.attach:undo_release"},
+        ),
     }
 )
 _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
@@ -82,6 +90,8 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
             {
                 "list": "clonepool.cli.volumes:list_volumes",
                 "show": "clonepool.cli.volumes:show_volume",
+                "retry": "clonepool.cli.volumes:retry_volume",
+                "destroy": "clonepool.cli.volumes:destroy_volume",
             },
         ),
         "scrub": (
@@ -90,6 +100,13 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
                 "run": "clonepool.cli.scrub:run_scrub",
                 "runs": "clonepool.cli.scrub:list_runs",
                 "records": "clonepool.cli.scrub:list_records",
+            },
+        ),
+        "audit": (
+            "Who had which volume, and how it was erased: a chain that can be checked.",
+            {
+                "export": "clonepool.cli.audit:export_audit",
+                "verify": "clonepool.cli.audit:verify_audit",
             },
         ),
         "forecast": (
@@ -119,8 +136,11 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
 )
 
 
-def build(*, whole: bool = False) -> App:
-    """The tree of commands, none of them imported yet; ``whole`` imports all, for their help."""
+def build(*, whole: bool = False, first: str = "") -> App:
+    """The tree of commands, none of them imported yet; ``whole`` imports all, for their help.
+
+    ``first`` is the first word of the command line.
+    """
     app = App(
         name="clonepool",
         help=_HELP,
@@ -132,6 +152,9 @@ def build(*, whole: bool = False) -> App:
     )
     for name, path in _TOP.items():
         app.command(_load(path) if whole else path, name=name)
+    for name, (path, commands) in _BRANCHES.items():
+        if whole or first == name:
+            app.command(_branch(name, path, commands))
     for name, (text, commands) in _GROUPS.items():
         group = App(name=name, help=text)
         for command, path in commands.items():
@@ -140,11 +163,21 @@ def build(*, whole: bool = False) -> App:
     return app
 
 
+def _branch(name: str, path: str, commands: Mapping[str, str]) -> App:
+    itself = _load(path)
+    branch = App(name=name, help=itself.__doc__)
+    branch.default(itself)
+    for command, below in commands.items():
+        branch.command(_load(below), name=command)
+    return branch
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line. Raises InvalidArgument where it is wrong, and what the command does."""
     helps = not arguments or bool(_HELP_FLAGS & set(arguments)) or arguments[-1] in _GROUPS
     try:
-        code = build(whole=helps)(arguments, exit_on_error=False, print_error=False)
+        tree = build(whole=helps, first=next(iter(arguments), ""))
+        code = tree(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise InvalidArgument(f"{error} See: {_help_command(arguments)}") from None
     return code if isinstance(code, int) else OK
@@ -159,7 +192,7 @@ def _load(path: str) -> Callable[..., Any]:
 def _help_command(arguments: list[str]) -> str:
     """The page that explains the command line that was meant, as far as it is known."""
     known = []
-    if arguments and arguments[0] in {*_TOP, *_GROUPS}:
+    if arguments and arguments[0] in {*_TOP, *_BRANCHES, *_GROUPS}:
         known.append(arguments[0])
         if arguments[0] in _GROUPS and arguments[1:2] and arguments[1] in _GROUPS[arguments[0]][1]:
             known.append(arguments[1])

@@ -11,8 +11,8 @@ from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.attachments import attachment_state, print_attachment
 from clonepool.cli.documents import document
-from clonepool.cli.session import connect, find, request_token, wait_until
-from clonepool.errors import ClonepoolError, InvalidArgument
+from clonepool.cli.session import connect, find, looks_like_id, request_token, wait_until
+from clonepool.errors import ClonepoolError, InvalidArgument, NotFound
 from clonepool.units import parse_duration
 
 
@@ -28,6 +28,7 @@ def attach(  # noqa: PLR0913 - one parameter an option
     chap: str = "",
     force_detach: bool = False,
     hold: str = "",
+    resume_released: bool = False,
     secret: bool = False,
     no_wait: bool = False,
     timeout: str = "5m",
@@ -60,6 +61,8 @@ def attach(  # noqa: PLR0913 - one parameter an option
     hold
         A ticket of `clonepool hold create` to be served by (default: CLONEPOOL_HOLD). One that is
         no use is said, and it goes on without.
+    resume_released
+        Get the volume back that this attachment had, if it was released and is not scrubbed yet.
     secret
         Show the CHAP secret.
     no_wait
@@ -72,7 +75,11 @@ def attach(  # noqa: PLR0913 - one parameter an option
 
     """
     spec = pb.AttachmentSpec(
-        name=name, pool=pool, force_detach=force_detach, chap=pb.ChapSpec(mode=chap)
+        name=name,
+        pool=pool,
+        force_detach=force_detach,
+        resume_released=resume_released,
+        chap=pb.ChapSpec(mode=chap),
     )
     user = words.parse_user(system_user)
     if user is not None:
@@ -109,6 +116,36 @@ def release(name: str, /, *, force: bool = False) -> None:
         found = find(client, "GetAttachment", name)
         client.call("DeleteAttachment", pb.DeleteAttachmentRequest(id=found.id, force=force))
     print(f"attachment {found.spec.name} released; volume {found.volume_id or 'none'}")
+
+
+def undo_release(name: str, /, *, json: bool = False) -> None:
+    """Undo a release while the volume is not scrubbed yet: the attachment is there again.
+
+    It has its own volume, bytes and image version, and is granted anew.
+
+    Parameters
+    ----------
+    name
+        The attachment's name or id, or the volume's id.
+    json
+        Print one JSON document, Attachment.
+
+    """
+    with connect() as client:
+        made = _undo(client, name)
+    if json:
+        output.print_json(document(made))
+    else:
+        print_attachment(made)
+
+
+def _undo(client: EngineClient, name: str) -> Any:
+    try:
+        return client.call("UndoRelease", pb.UndoReleaseRequest(attachment=name))
+    except NotFound:
+        if not looks_like_id(name):
+            raise
+    return client.call("UndoRelease", pb.UndoReleaseRequest(volume_id=name))
 
 
 def _name_server(

@@ -87,6 +87,9 @@ def attachment_state(attachment: Any) -> str:
 def _allocated(attachment: Any) -> str:
     if not attachment.HasField("allocated_at"):
         return ""
+    if attachment.HasField("resumed_release"):
+        released = words.ago(attachment.resumed_release)
+        return f"{words.ago(attachment.allocated_at)}, resumes the volume released {released}"
     how = "warm: from a ready replica" if attachment.warm else "cold: it waited for a clone"
     return f"{words.ago(attachment.allocated_at)}, {how}"
 

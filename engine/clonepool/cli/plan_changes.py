@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.units import parse_size
+from clonepool.units import parse_duration, parse_size
 
 
 class Unknown:
@@ -137,6 +137,7 @@ def _attach(after: Mapping[str, Any], unknown: list[str]) -> pb.PlannedChange:
         name=values.get("name") or "",
         pool=values.get("pool") or "",
         force_detach=bool(values.get("force_detach")),
+        resume_released=bool(values.get("resume_released")),
     )
     top = {path.partition(".")[0] for path in unknown}
     user = values.get("system_user")
@@ -186,6 +187,12 @@ def _pool(values: Mapping[str, Any]) -> pb.PoolSpec:
             method=scrub.get("method") or "",
             then=scrub.get("then") or "",
             on_low_space=scrub.get("on_low_space"),
+            max_age_s=parse_duration(scrub.get("max_age") or "0s"),
+            max_bytes=parse_size(scrub["max_bytes"]) if scrub.get("max_bytes") else 0,
+            verify=scrub.get("verify") or "",
+            undo_window_s=parse_duration(scrub.get("undo_window") or "0s"),
+            windows=scrub.get("windows") or (),
+            assurance=scrub.get("assurance") or "",
         ),
     )
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
 
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.counts import Count, MaybeCount
 from clonepool.cli.documents import document, documents
+from clonepool.cli.scrub_options import ScrubOptions, scrub_text
 from clonepool.cli.session import connect, find, pages, request_token, wait_until
 from clonepool.cli.status import pool_state, print_pools
 from clonepool.errors import FailedPrecondition
 from clonepool.units import parse_duration
+
+_NO_SCRUB_OPTIONS: Final = ScrubOptions()
 
 
 def list_pools(*, json: bool = False) -> None:
@@ -64,9 +69,9 @@ def create_pool(  # noqa: PLR0913 - one parameter an option
     when_empty: str = "",
     wait_for_ready: MaybeCount = None,
     max_unavailable: Count = 0,
-    scrub_threshold: Count = 0,
-    scrub_method: str = "",
-    after_scrub: str = "",
+    scrub: Annotated[
+        ScrubOptions, Parameter(name="*", show_default=False, negative=())
+    ] = _NO_SCRUB_OPTIONS,
     no_wait: bool = False,
     timeout: str = "10m",
 ) -> None:
@@ -96,12 +101,8 @@ def create_pool(  # noqa: PLR0913 - one parameter an option
         How many ready replicas to wait for here (default 1).
     max_unavailable
         How many stale replicas to replace at once when the image changes (default 1).
-    scrub_threshold
-        At how many released volumes to scrub them all (default 10).
-    scrub_method
-        reformat (the default), zero or discard.
-    after_scrub
-        recycle (the default) or destroy.
+    scrub
+        When and how released volumes are erased.
     no_wait
         Return at once; the filling goes on.
     timeout
@@ -118,7 +119,7 @@ def create_pool(  # noqa: PLR0913 - one parameter an option
         clone_mode=clone_mode,
         when_empty=when_empty,
         max_unavailable=max_unavailable,
-        scrub=pb.ScrubPolicy(threshold=scrub_threshold, method=scrub_method, then=after_scrub),
+        scrub=scrub.policy(),
     )
     if wait_for_ready is not None:
         spec.wait_for_ready = wait_for_ready
@@ -201,10 +202,8 @@ def _print_pool(pool: Any) -> None:
             ("replicas", f"keep {spec.min_ready} ready, at most {spec.max_replicas}"),
             ("clones", pool.clone_kind or f"none yet ({spec.clone_mode})"),
             ("when empty", spec.when_empty),
-            (
-                "scrub",
-                f"at {spec.scrub.threshold} released, {spec.scrub.method}, then {spec.scrub.then}",
-            ),
+            ("scrub", scrub_text(spec.scrub)),
+            ("scrub windows", ", ".join(spec.scrub.windows)),
             ("volumes", ", ".join(shown) or "none"),
             ("state", pool_state(pool)),
             ("failures", str(pool.failures or "")),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.documents import document, documents
 from clonepool.cli.session import connect, pages, wait_until
-from clonepool.errors import FailedPrecondition
-from clonepool.units import parse_duration
+from clonepool.errors import FailedPrecondition, NotFound
+from clonepool.units import format_duration, parse_duration
 
 
 def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bool = False) -> None:
@@ -42,12 +43,25 @@ def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bo
     elif run.id:
         print(f"scrub run {run.id} of {run.volumes} volumes: {_state(run)}")
     else:
-        print(f"pool {pool} has no released volumes")
+        print(f"pool {pool} has no released volumes{_still_undoable(pool)}")
     if run.state == "failed":
         raise FailedPrecondition(
             f"{run.faulty} volumes of pool {pool} could not be scrubbed; see "
             f"clonepool volume list --pool {pool} --state faulty"
         )
+
+
+def _still_undoable(pool: str) -> str:
+    """What is left alone, since its release can still be undone."""
+    with connect() as client, contextlib.suppress(NotFound):
+        found = client.call("GetPool", pb.GetRequest(name=pool))
+        if found.counts.released:
+            window = format_duration(found.spec.scrub.undo_window_s)
+            return (
+                f" that may be scrubbed now: the undo window ({window}) of "
+                f"{words.count(found.counts.released, 'released volume')} is open"
+            )
+    return ""
 
 
 def list_runs(*, pool: str = "", json: bool = False) -> None:
@@ -102,7 +116,16 @@ def list_records(*, pool: str = "", volume: str = "", json: bool = False) -> Non
     if json:
         output.print_json(documents(found))
         return
-    columns = ("volume", "generation", "system user", "server", "method", "then", "scrubbed")
+    columns = (
+        "volume",
+        "generation",
+        "system user",
+        "server",
+        "method",
+        "read back",
+        "then",
+        "scrubbed",
+    )
     rows = [
         (
             record.volume_id,
@@ -110,12 +133,19 @@ def list_records(*, pool: str = "", volume: str = "", json: bool = False) -> Non
             words.user(record.system_user),
             record.server_name,
             record.method,
+            _read_back(record),
             record.then,
             words.ago(record.finished_at),
         )
         for record in found
     ]
     output.print_table(columns, rows, empty="no scrub records")
+
+
+def _read_back(record: Any) -> str:
+    if record.result != "passed":
+        return record.result if record.verify != "none" else ""
+    return f"{record.verify}, {words.size(record.bytes_read)}"
 
 
 def _state(run: Any) -> str:

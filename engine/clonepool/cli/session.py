@@ -22,10 +22,15 @@ def connect() -> EngineClient:
     return EngineClient.connect(connect_wait_s=0)
 
 
+def looks_like_id(text: str) -> bool:
+    """Whether a text is written as ids are; a name may be, too."""
+    return _UUID.fullmatch(text) is not None
+
+
 def find(client: EngineClient, method: str, name: str, **more: Any) -> Any:
     """A thing by its name or, where it looks like one, its id. Raises NotFound."""
     request_class = pb.GetAttachmentRequest if method == "GetAttachment" else pb.GetRequest
-    if _UUID.fullmatch(name):
+    if looks_like_id(name):
         try:
             return client.call(method, request_class(id=name, **more))
         except NotFound:

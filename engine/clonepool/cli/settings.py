@@ -21,7 +21,7 @@ from clonepool.cli.settings_tables import (
 )
 from clonepool.config import DriverSettings, HoldSettings, Settings, TlsSettings
 from clonepool.errors import InvalidArgument
-from clonepool.units import parse_duration
+from clonepool.units import parse_duration, parse_size
 
 # Each setting that one value says: its key in the file and after CLONEPOOL_, and its help.
 KEYS: Final[Mapping[str, str]] = MappingProxyType(
@@ -31,6 +31,8 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "node": "this engine's name among several",
         "import_roots": "folders that images may be imported from",
         "workers": "clones, scrubs and imports that run at once",
+        "scrub_workers": "how many of them may be scrubs",
+        "scrub_rate": "how many bytes a second all scrubs together erase and read back",
         "log_level": "debug, info, warning or error",
         "log_format": "plain or json",
         "token": "what callers over TCP must bring",
@@ -180,11 +182,14 @@ def _single_values(
         "node": _node,
         "import_roots": _paths,
         "workers": _workers,
+        "scrub_workers": _workers,
         "log_level": lambda item, key: _choice(item, key, allowed=_LOG_LEVELS),
         "log_format": lambda item, key: _choice(item, key, allowed=_LOG_FORMATS),
         "token": _token,
     }
     read = {key: reader(found[key], key) for key, reader in readers.items() if key in found}
+    if "scrub_rate" in found:
+        read["scrub_rate_bytes_s"] = _size(found["scrub_rate"], "scrub_rate")
     return defaults | read
 
 
@@ -234,6 +239,13 @@ def _node_name() -> str:
 
 def _workers(item: _Found, key: str) -> int:
     return _number(item, key, most=_WORKERS_LIMIT)
+
+
+def _size(item: _Found, key: str) -> int:
+    try:
+        return parse_size(_text(item, key), field=key)
+    except InvalidArgument as refused:
+        raise item.place.refuse(key, refused.violations[0].description) from None
 
 
 def _choice(item: _Found, key: str, *, allowed: tuple[str, ...]) -> str:

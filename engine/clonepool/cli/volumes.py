@@ -71,6 +71,39 @@ def show_volume(volume_id: str, /, *, json: bool = False) -> None:
     )
 
 
+def retry_volume(volume_id: str, /) -> None:
+    """Scrub a faulty volume once more; it is reused if its pool needs it.
+
+    Parameters
+    ----------
+    volume_id
+        The volume's id.
+
+    """
+    _scrub("RetryVolume", volume_id)
+
+
+def destroy_volume(volume_id: str, /) -> None:
+    """Erase a faulty volume and destroy it; what can't be erased stays faulty.
+
+    Parameters
+    ----------
+    volume_id
+        The volume's id.
+
+    """
+    _scrub("DestroyVolume", volume_id)
+
+
+def _scrub(method: str, volume_id: str) -> None:
+    with connect() as client:
+        run = client.call(method, pb.GetRequest(id=volume_id))
+    if run.id:
+        print(f"volume {volume_id} is being scrubbed; see clonepool scrub runs --pool {run.pool}")
+    else:
+        print(f"volume {volume_id} is gone")
+
+
 def _row(volume: Any) -> tuple[str, ...]:
     return (
         volume.id,

@@ -30,9 +30,17 @@ from clonepool.errors import (
     NotFound,
 )
 from clonepool.fabrics.base import Fabric
-from clonepool.store import allocation, attachment_changes, attachments, events, release
+from clonepool.store import (
+    allocation,
+    attachment_changes,
+    attachments,
+    events,
+    release,
+    resuming,
+)
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
+from clonepool.units import format_duration
 
 log = logging.getLogger(__name__)
 # 16 characters in base64: 12 to 16 are what every initiator accepts
@@ -119,13 +127,20 @@ class Attachments:
         release.mark_allocated(transaction, attachment_ids=granted, now=self._context.now())
 
     def _grant(self, held: Held) -> Connection:
+        if held.attachment.resumed_release is None:
+            return self._grant_now(held)
+        with self._context.targets.of(held.target):
+            return self._grant_now(held)
+
+    def _grant_now(self, held: Held) -> Connection:
         fabric = self._context.drivers.fabric(held.fabric)
         spec = self._exports.of_held(held)
         access = self._exports.access(held)
         try:
             return fabric.grant(spec, access)
         except NotFound:
-            # the fabric lost the export a moment ago and the watcher has not come round yet
+            # the fabric lost the export a moment ago and the watcher has not come round yet, or a
+            # released volume comes back
             fabric.export(spec)
             return fabric.grant(spec, access)
 
@@ -262,6 +277,29 @@ class Attachments:
             # a slot is made anew at once; for all else there is work only once it is planned
             self._context.signals.work.set()
 
+    def undo_release(self, *, attachment: str = "", volume_id: str = "") -> Attachment:
+        """Give a released volume back to the attachment that had it, as it was; repeatable.
+
+        Raises NotFound, FailedPrecondition, AlreadyExists, ResourceExhausted: see UndoRelease.
+        """
+
+        def change(transaction: Transaction) -> tuple[str, bool]:
+            now = self._context.now()
+            attachment_id, undone = resuming.undo(
+                transaction, attachment=attachment, volume_id=volume_id, now=now
+            )
+            if undone:
+                held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=now)
+                _tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
+            return attachment_id, undone
+
+        attachment_id, undone = self._context.state.write(change)
+        self._context.signals.changed()
+        with self._lock(attachment_id):
+            held = self._get_held(Ref(id=attachment_id))
+            # one that its server uses already must not be given back for a refusal of today
+            return self._granted_or_undone(held) if undone else self._granted_or_waiting(held)
+
     def _leave_queue(self, held: Held) -> None:
         # a poll may have served it in between: then the caller's repetition releases it
         self._context.state.write(lambda transaction: release.drop_waiting(transaction, held=held))
@@ -359,7 +397,9 @@ def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> tupl
         transaction, attachment_id=claimed.attachment_id, now=request.now
     )
     subject = f"attachment/{held.attachment.spec.name}"
-    if held.attachment.allocated_at == request.now:
+    if held.attachment.allocated_at == request.now and held.attachment.resumed_release:
+        _tell_resumed(transaction, held, reason="RESUMED", now=request.now)
+    elif held.attachment.allocated_at == request.now:
         text = (
             f"server {held.attachment.server_name} of {held.attachment.system_user} got volume "
             f"{held.attachment.volume_id}{_by_ticket(request, claimed)}"
@@ -382,3 +422,14 @@ def _by_ticket(request: allocation.ClaimRequest, claimed: allocation.Claimed) ->
     if claimed.left is None:
         return ""
     return f" by ticket {request.hold}, which has {claimed.left} more of pool {request.spec.pool}"
+
+
+def _tell_resumed(transaction: Transaction, held: Held, *, reason: str, now: float) -> None:
+    attachment = held.attachment
+    ago = format_duration(max(0.0, now - (attachment.resumed_release or now)))
+    text = (
+        f"server {attachment.server_name} of {attachment.system_user} resumes the volume released "
+        f"{ago} ago, {attachment.volume_id} generation {attachment.volume_generation}"
+    )
+    subject = f"attachment/{attachment.spec.name}"
+    events.add(transaction, now=now, subject=subject, reason=reason, message=text)

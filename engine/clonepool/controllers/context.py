@@ -27,7 +27,7 @@ class Signals:
 
 
 class AttachmentLocks:
-    """Grant and revoke of one attachment never interleave, whoever asks for them."""
+    """Grant and revoke of one attachment (or target) never interleave, whoever asks for them."""
 
     _COUNT = 256
 
@@ -50,6 +50,8 @@ class Context:
     # when a storage's full clones were last measured, by its name
     measured_at: dict[str, float] = field(default_factory=dict)
     locks: AttachmentLocks = field(default_factory=AttachmentLocks)
+    # by target: one that came back is not unexported by who saw it released; taken last, alone
+    targets: AttachmentLocks = field(default_factory=AttachmentLocks)
 
     def tell(
         self, *, subject: str, reason: str, message: str, severity: Severity = Severity.INFO

@@ -142,6 +142,7 @@ class Drivers:
             thin_reason=can.thin_reason,
             scrub_methods=tuple(sorted(can.scrub_methods)),
             erasure_note=can.erasure_note,
+            purges=tuple(sorted(can.purges)),
             total_bytes=space.total_bytes,
             free_bytes=space.free_bytes,
             reserve_bytes=self.reserve_bytes(settings.name),

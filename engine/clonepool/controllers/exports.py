@@ -174,8 +174,11 @@ class Exports:
                     # one that can't be exported must not keep the others from their servers
                     failed[volume.id] = str(error)
         # what was given back or given up meanwhile was perhaps exported after its end
-        for target in made - {volume.target for volume, _portion, _held in self._exported(name)}:
-            fabric.unexport(target)
+        for target in made - self._targets(name):
+            with self._context.targets.of(target):
+                # a release that was undone has its target again, of the same name
+                if target not in self._targets(name):
+                    fabric.unexport(target)
         for volume_id, text in failed.items():
             self._event(volume_id, "EXPORT_FAILED", text, Severity.ERROR, kind="volume")
 
@@ -206,6 +209,9 @@ class Exports:
             }
             found = volumes.list_on_fabric(session, fabric=name, states=_EXPORTED)
         return [(volume, read_only, held.get(volume.id)) for volume, read_only in found]
+
+    def _targets(self, name: str) -> set[str]:
+        return {volume.target for volume, _portion, _held in self._exported(name)}
 
     def _desired(self, name: str) -> list[DesiredExport]:
         exports = (self._desired_export(*exported) for exported in self._exported(name))

@@ -83,17 +83,13 @@ class Filling:
         counts = pool.counts
         starving = counts.waiting > 0 or counts.of(VolumeState.READY) == 0
         released = counts.of(VolumeState.RELEASED)
-        if starving and released and pool.spec.scrub.on_low_space:
-            self._scrub.start_for_space(pool, figures)
+        early = starving and released > 0 and pool.spec.scrub.on_low_space
+        if early and self._scrub.start_for_space(pool, figures):
             return
         if pool.id in self._told_of_space:
             return
         self._told_of_space.add(pool.id)
-        way_out = (
-            f"run `clonepool scrub run {pool.spec.name}` to reuse its {released} released volumes"
-            if released
-            else "free space or lower min_ready"
-        )
+        way_out = _way_out(pool, released, early=early)
         text = f"pool {pool.spec.name} can't be filled: {figures}; {way_out}"
         self._context.tell(
             subject=f"pool/{pool.spec.name}",
@@ -165,3 +161,11 @@ def _plan_now(
     if not live or version is None or version.id != wanted.id:
         return NOTHING
     return plan_fill(fresh.spec, Stock.of(fresh.counts))
+
+
+def _way_out(pool: ReplicaPool, released: int, *, early: bool) -> str:
+    if not released:
+        return "free space or lower min_ready"
+    if early:
+        return f"the undo_window of its {released} released volumes is open; free space"
+    return f"run `clonepool scrub run {pool.spec.name}` to reuse its {released} released volumes"

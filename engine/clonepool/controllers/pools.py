@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
+from clonepool.backends.base import BackendCapabilities
 from clonepool.controllers import space
 from clonepool.controllers.context import Context
-from clonepool.domain.content import digest
-from clonepool.domain.model import ImageVersion, PageRequest, PoolSpec, Ref, ReplicaPool
-from clonepool.domain.states import ScrubMethod
+from clonepool.domain.content import digest, pool_document
+from clonepool.domain.model import (
+    ImageVersion,
+    PageRequest,
+    PoolSpec,
+    Ref,
+    ReplicaPool,
+    ScrubPolicy,
+)
+from clonepool.domain.policy import scrub_problem
 from clonepool.errors import FailedPrecondition, ResourceExhausted
 from clonepool.store import events, images, operations, pools
 from clonepool.store.writer import Transaction
@@ -31,7 +38,7 @@ class Pools:
                 transaction,
                 spec=spec,
                 token=token,
-                digest=digest(asdict(spec)),
+                digest=digest(pool_document(spec)),
                 now=self._context.now(),
             )
 
@@ -49,7 +56,7 @@ class Pools:
         self._context.drivers.fabric(spec.fabric)
         storage = image.spec.storage
         can = self._context.drivers.backend(storage).capabilities()
-        _check_method(spec.scrub.method, can.scrub_methods, storage=storage)
+        _check_scrub(spec.scrub, can, storage=storage)
         space.check_clone_mode(self._context, storage=storage, mode=spec.clone_mode)
         version = image.current
         if version is not None:
@@ -90,7 +97,7 @@ class Pools:
         self._check(spec, already_there=before.spec.min_ready)
         self._context.state.write(
             lambda transaction: pools.update(
-                transaction, pool_id=pool_id, spec=spec, digest=digest(asdict(spec))
+                transaction, pool_id=pool_id, spec=spec, digest=digest(pool_document(spec))
             )
         )
         self._context.signals.changed()
@@ -133,8 +140,8 @@ class Pools:
         return self.get(ref=Ref(id=pool.id))
 
 
-def _check_method(method: ScrubMethod, known: frozenset[ScrubMethod], *, storage: str) -> None:
-    if method not in known:
-        names = ", ".join(sorted(known))
-        text = f"storage {storage} can't scrub by {method}; it can by {names}"
-        raise FailedPrecondition(text, reason="SCRUB_METHOD")
+def _check_scrub(policy: ScrubPolicy, can: BackendCapabilities, *, storage: str) -> None:
+    """Refuse a method that the storage has not, and a promise that it can't keep."""
+    problem = scrub_problem(policy, can.scrubbing, storage=storage)
+    if problem is not None:
+        raise FailedPrecondition(problem.text, reason=problem.reason)

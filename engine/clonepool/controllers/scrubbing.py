@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-
+from clonepool import windows
 from clonepool.controllers.context import Context
+from clonepool.controllers.erasing import Erasing
 from clonepool.controllers.worker import Control, Finish
-from clonepool.domain.model import ImageVersion, Operation, ScrubRun, Volume
-from clonepool.domain.policy import MAX_SCRUB_ATTEMPTS, backoff_s
-from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VolumeState
-from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound, Unavailable
-from clonepool.store import events, operations, pools, scrubs, volumes
+from clonepool.domain.model import (
+    ImageVersion,
+    Operation,
+    ReplicaPool,
+    ScrubRun,
+    Volume,
+)
+from clonepool.domain.policy import KEEPS_TO_WINDOWS, MAX_SCRUB_ATTEMPTS, backoff_s
+from clonepool.domain.read_back import ReadBack
+from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VerifyMode, VolumeState
+from clonepool.errors import ClonepoolError, FailedPrecondition, Unavailable
+from clonepool.store import events, operations, pools, scrub_records, scrubs, volumes
 from clonepool.store.writer import Transaction
+
+# looks again so often whether a window is open: a clock that is set must not be trusted for long
+_WINDOW_LOOK_S = 240.0
+_OUT_OF_WINDOW = "SCRUB_WINDOW"
 
 
 class ScrubVolume:
@@ -19,21 +30,38 @@ class ScrubVolume:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._erasing = Erasing(context)
 
     def begin(self, transaction: Transaction, operation: Operation) -> None:
         """The state was written with the operation."""
 
     def run(self, operation: Operation, control: Control) -> Finish:
-        """Erase; the record and the next state are written together."""
+        """Erase and read back; the record and the next state are written together."""
         started_at = self._context.now()
         with self._context.state.read() as session:
             volume = volumes.find(session, volume_id=operation.key)
             if volume is None or volume.state is not VolumeState.SCRUBBING:
                 return lambda _transaction: None
             run = scrubs.get_run(session, run_id=volume.scrub_run_id or "")
+            pool, live = pools.get_any(session, pool_id=volume.pool_id, now=self._context.now())
+            after = scrubs.after_scrub_of(session, volume_id=volume.id)
+            wanted = pools.wanted_version(session, pool_id=pool.id)
+        self._check_window(pool, run)
         self._check_unexported(volume)
-        self._erase(volume, run, control)
-        return lambda transaction: self._finish(transaction, volume, run, started_at)
+        reuse = wanted if live and after is AfterScrub.RECYCLE else None
+        seen = self._erasing.erase(volume, run, control, reuse=reuse, mode=pool.spec.clone_mode)
+        return lambda transaction: self._finish(
+            transaction, volume, run, seen, made=_made(run, reuse), started_at=started_at
+        )
+
+    def _check_window(self, pool: ReplicaPool, run: ScrubRun) -> None:
+        """What nobody waits for is put off: the volume at hand is finished, no other begun."""
+        now = self._context.now()
+        if run.trigger not in KEEPS_TO_WINDOWS or windows.is_open(pool.spec.scrub.windows, at=now):
+            return
+        opens_s = windows.next_opening(pool.spec.scrub.windows, at=now) - now
+        text = f"pool {pool.spec.name} is scrubbed in its windows only; the next opens later"
+        raise Unavailable(text, reason=_OUT_OF_WINDOW, retry_after_s=min(_WINDOW_LOOK_S, opens_s))
 
     def _check_unexported(self, volume: Volume) -> None:
         # a volume is released only without export; one found here is a defect, not a chance
@@ -44,30 +72,28 @@ class ScrubVolume:
             raise FailedPrecondition(text, reason="STILL_EXPORTED")
         fabric.unexport(volume.target)
 
-    def _erase(self, volume: Volume, run: ScrubRun, control: Control) -> None:
-        backend = self._context.drivers.backend(volume.storage)
-        if run.method is not ScrubMethod.REFORMAT:
-            # absent: a crash came after the deletion and before the record
-            with contextlib.suppress(NotFound):
-                backend.erase(
-                    name=volume.object_name,
-                    method=run.method,
-                    progress=lambda done_bytes: control.progress(done_bytes, volume.size_bytes),
-                )
-        # the next generation is a new object: an old descriptor must not reach it
-        backend.delete(name=volume.object_name)
-
     def _finish(
-        self, transaction: Transaction, volume: Volume, run: ScrubRun, started_at: float
+        self,
+        transaction: Transaction,
+        volume: Volume,
+        run: ScrubRun,
+        seen: ReadBack,
+        *,
+        made: ImageVersion | None,
+        started_at: float,
     ) -> None:
         now = self._context.now()
         version = _version_for_reuse(transaction, volume)
+        if made is not None and (version is None or version.id != made.id):
+            text = f"what volume {volume.id} is to be next changed while it was read back"
+            raise Unavailable(text, reason="VERSION_CHANGED", retry_after_s=0)
         after = AfterScrub.DESTROY if version is None else AfterScrub.RECYCLE
-        scrubs.record(
+        scrub_records.record(
             transaction,
             volume=volume,
             method=run.method,
             after=after,
+            read_back=seen,
             started_at=started_at,
             now=now,
         )
@@ -92,6 +118,7 @@ class ScrubVolume:
             size_bytes=version.writable.size_bytes if version.writable else 0,
             used_bytes=0,
             scrub_run_id=None,
+            read_back="",
             error="",
         )
         operations.add_for_volume(
@@ -131,6 +158,9 @@ class ScrubVolume:
         volume = volumes.find(transaction.session, volume_id=operation.key)
         if volume is None or volume.state is not VolumeState.SCRUBBING:
             return None
+        if error.reason == _OUT_OF_WINDOW:
+            operations.forget_attempts(transaction, operation=operation)
+            return now + (error.retry_after_s or _WINDOW_LOOK_S)
         transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), volume.id))
         # what is away comes back by itself: no reason to give the volume up
         if operation.attempt < MAX_SCRUB_ATTEMPTS or isinstance(error, Unavailable):
@@ -144,12 +174,19 @@ class ScrubVolume:
             reason="SCRUB_FAILED",
             message=(
                 f"can't be scrubbed and is faulty: {error}; mend that, then run "
-                f"`clonepool scrub run {volume.pool_name}`"
+                f"`clonepool volume retry {volume.id}`, `clonepool volume destroy {volume.id}`, or "
+                f"`clonepool scrub run {volume.pool_name}` for all of the pool"
             ),
             severity=Severity.ERROR,
         )
         self._count(transaction, volume, run, outcome="faulty", now=now)
         return None
+
+
+def _made(run: ScrubRun, reuse: ImageVersion | None) -> ImageVersion | None:
+    """What the next generation was made of already, to be read back."""
+    reformatted = run.method is ScrubMethod.REFORMAT and run.verify is not VerifyMode.NONE
+    return reuse if reformatted else None
 
 
 def _version_for_reuse(transaction: Transaction, volume: Volume) -> ImageVersion | None:

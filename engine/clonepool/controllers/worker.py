@@ -55,6 +55,10 @@ class Control:
         if asked_to_stop:
             raise self._cancelled()
 
+    def pause(self, seconds: float) -> None:
+        """Wait, so that others come first; less where the engine is shutting down."""
+        self._stopping.wait(seconds)
+
     def _cancelled(self) -> Cancelled:
         return Cancelled(f"{self._operation.kind} of {self._operation.subject} was cancelled")
 
@@ -135,17 +139,29 @@ class Worker:
             self._executor.submit(self._run, operation)
         return len(taken)
 
-    def _claim_in(self, transaction: Transaction, *, limit: int) -> list[Operation]:
+    def _claim_in(
+        self, transaction: Transaction, *, limit: int, ended: Operation | None = None
+    ) -> list[Operation]:
         taken = operations.claim_due(
             transaction,
             node=self._context.state.node,
             owner=self._owner,
             now=self._context.now(),
             limit=limit,
+            scrubs=self._free_scrubs(ended),
         )
         for operation in taken:
             self._kinds[operation.kind].begin(transaction, operation)
         return taken
+
+    def _free_scrubs(self, ended: Operation | None = None) -> int:
+        """How many scrubs more may run: they must not keep clones from being made."""
+        with self._lock:
+            running = sum(
+                operation.kind == operations.SCRUB and operation is not ended
+                for operation in self._running.values()
+            )
+        return max(0, self._context.settings.most_scrubs - running)
 
     def _note_running(self, operation: Operation) -> None:
         with self._lock:
@@ -157,7 +173,9 @@ class Worker:
 
     def _next_due_at(self) -> float | None:
         with self._context.state.read() as session:
-            return operations.next_due_at(session, node=self._context.state.node)
+            return operations.next_due_at(
+                session, node=self._context.state.node, scrubs=self._free_scrubs() > 0
+            )
 
     def _idle_s(self) -> float:
         with self._lock:
@@ -214,12 +232,12 @@ class Worker:
             log.exception("%s of %s failed", operation.kind, operation.subject)
             return self._fail(work, operation, Internal(f"{type(error).__name__}: {error}"))
 
-    def _write_and_claim(self, change: Finish) -> Operation | None:
+    def _write_and_claim(self, change: Finish, *, ended: Operation) -> Operation | None:
         def both(transaction: Transaction) -> Operation | None:
             change(transaction)
             if self._stopping.is_set():
                 return None
-            taken = self._claim_in(transaction, limit=1)
+            taken = self._claim_in(transaction, limit=1, ended=ended)
             return taken[0] if taken else None
 
         return self._context.state.write(both)
@@ -234,7 +252,7 @@ class Worker:
                 now=self._context.now(),
             )
 
-        return self._write_and_claim(change)
+        return self._write_and_claim(change, ended=operation)
 
     def _cancelled(self, work: Work, operation: Operation, error: Cancelled) -> Operation | None:
         def change(transaction: Transaction) -> None:
@@ -250,7 +268,7 @@ class Worker:
                 error=str(error),
             )
 
-        return self._write_and_claim(change)
+        return self._write_and_claim(change, ended=operation)
 
     def _fail(self, work: Work, operation: Operation, error: ClonepoolError) -> Operation | None:
         log.warning("%s of %s: %s", operation.kind, operation.subject, error)
@@ -270,4 +288,4 @@ class Worker:
                 error=str(error),
             )
 
-        return self._write_and_claim(change)
+        return self._write_and_claim(change, ended=operation)

@@ -5,18 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from clonepool.domain.model import (
     AttachmentSpec,
     ChapSpec,
     ImageSpec,
+    PoolSpec,
     PortionSpec,
     Preconfigure,
+    ScrubPolicy,
     ServerSpec,
     SystemUser,
 )
 from clonepool.domain.states import ChapMode, PortionRole, SystemUserKind
+
+_NEW_IN_SCRUB: Final = {
+    name: getattr(ScrubPolicy(), name)
+    for name in ("max_age_s", "max_bytes", "verify", "undo_window_s", "windows", "assurance")
+}
 
 
 def digest(value: Any) -> str:
@@ -60,13 +67,26 @@ def attachment_document(spec: AttachmentSpec) -> dict[str, Any]:
     """An attachment's declaration without its CHAP secret, which is kept encrypted apart."""
     # by hand: on the hot path asdict, which copies deeply, took a quarter of a claim's own time
     user, inline = spec.system_user, spec.inline_server
-    return {
+    document = {
         **vars(spec),
         "system_user": dict(vars(user)) if user else None,
         "inline_server": {**vars(inline), "labels": dict(inline.labels)} if inline else None,
         "server_selector": dict(spec.server_selector),
         "chap": {name: each for name, each in vars(spec.chap).items() if name != "secret"},
     }
+    if not spec.resume_released:
+        # a caller who began with an older version and asks again means the same
+        document.pop("resume_released")
+    return document
+
+
+def pool_document(spec: PoolSpec) -> dict[str, Any]:
+    """A pool's declaration; what is at its default since it came is left out, as just above."""
+    document = asdict(spec)
+    for name, value in _NEW_IN_SCRUB.items():
+        if document["scrub"][name] == value:
+            document["scrub"].pop(name)
+    return document
 
 
 def parse_attachment_document(text: str) -> AttachmentSpec:

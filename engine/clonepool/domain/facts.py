@@ -19,6 +19,7 @@ class StorageFacts:
     free_bytes: int = 0
     reserve_bytes: int = 0
     error: str = ""
+    purges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,14 @@ holds now; ``clonepool.domain.forecast_run`` plays the one on the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
 from clonepool.domain.model import AttachmentSpec, ImageSpec, PoolSpec, ServerSpec, SystemUser
+from clonepool.domain.policy import Scrubbing
 from clonepool.domain.states import ScrubMethod
 
 
@@ -116,8 +118,19 @@ class TicketView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReleasedView:
+    """A released volume; ``attachment`` is the name of who can resume it, "" where nobody can."""
+
+    size_bytes: int
+    age_s: float = math.inf  # since its release
+    attachment: str = ""
+    system_user: SystemUser | None = None
+    image_version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoolView:
-    """A live pool; counts by image version, released volumes by size, the longest released first.
+    """A live pool; counts by image version, released volumes, the longest released first.
 
     ``tickets`` are those that hold some of what is ready, the oldest first.
     ``clone_s`` is how long one clone took lately, None where none has ended; ``clones_seen`` is
@@ -131,7 +144,7 @@ class PoolView:
     held: Mapping[int, int] = field(default_factory=dict)  # attaching, allocated, detaching
     recycling: int = 0
     destroying: int = 0  # in a scrub that ends in their deletion
-    released_bytes: tuple[int, ...] = ()
+    released: tuple[ReleasedView, ...] = ()
     waiting: int = 0
     tickets: tuple[TicketView, ...] = ()
     full_clones: bool = False
@@ -150,6 +163,7 @@ class AttachmentView:
     slot: bool = False
     size_bytes: int = 0
     busy: bool = False
+    system_user: SystemUser | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +182,17 @@ class StorageView:
     thin_clones: bool
     scrub_methods: frozenset[ScrubMethod]
     left_bytes: int
+    purges: frozenset[ScrubMethod] = frozenset()
+    discard_reads_zeros: bool = True
+
+    @property
+    def scrubbing(self) -> Scrubbing:
+        """What a pool's scrub policy is held against."""
+        return Scrubbing(
+            methods=self.scrub_methods,
+            purges=self.purges,
+            discard_reads_zeros=self.discard_reads_zeros,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +205,12 @@ class FabricView:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What the engine holds, all of one moment; servers in the order a selector picks them."""
+    """What the engine holds, all of one moment; servers in the order a selector picks them.
+
+    ``at`` is that moment, POSIX: what may be scrubbed depends on the time of day.
+    """
+
+    at: float = 0.0
 
     images: tuple[ImageView, ...] = ()
     pools: tuple[PoolView, ...] = ()

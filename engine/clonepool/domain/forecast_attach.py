@@ -10,6 +10,7 @@ from clonepool.domain.forecast import (
     AttachmentForecast,
     AttachmentView,
     Outcome,
+    ReleasedView,
     Snapshot,
     StockCounts,
 )
@@ -17,6 +18,7 @@ from clonepool.domain.forecast_servers import Refusal
 from clonepool.domain.forecast_site import Site, name_taken
 from clonepool.domain.forecast_stock import PoolStock
 from clonepool.domain.forecast_tickets import Claim
+from clonepool.domain.model import SystemUser
 from clonepool.domain.states import WhenEmpty
 
 # Told of a failure: its subject, its label, and why.
@@ -119,17 +121,32 @@ class Attaching:
         if isinstance(server, Refusal):
             return server
         refusal = self._site.check_chap(change, stock)
-        claim = Claim.NONE if refusal else stock.claim()
-        warm = claim is not Claim.NONE
+        back = None if refusal else _resumed(change, stock, user)
+        claim = Claim.NONE if refusal or back is not None else stock.claim()
+        warm = back is not None or claim is not Claim.NONE
         refusal = refusal or (None if warm else _may_not_wait(stock))
         if refusal is not None:
             return refusal
-        view = self._view(change, stock, warm=warm)
-        view = replace(
-            view, server=self._site.servers.keep(server, attachment=view.name, user=user)
-        )
-        self._site.attachments[view.name] = view
+        view = self._keep_held(change, stock, server=server, user=user, back=back, warm=warm)
         return claim if warm else self._queue(change, stock, view)
+
+    def _keep_held(
+        self,
+        change: Attach,
+        stock: PoolStock,
+        *,
+        server: object,
+        user: SystemUser | None,
+        back: ReleasedView | None,
+        warm: bool,
+    ) -> AttachmentView:
+        view = replace(self._view(change, stock, warm=warm), system_user=user)
+        if back is not None:
+            view = replace(view, image_version=back.image_version, size_bytes=back.size_bytes)
+        name = self._site.servers.keep(server, attachment=view.name, user=user)
+        view = replace(view, server=name)
+        self._site.attachments[view.name] = view
+        return view
 
     def _view(self, change: Attach, stock: PoolStock, *, warm: bool) -> AttachmentView:
         # what has no name yet still needs one here, which no other has
@@ -161,6 +178,12 @@ class Attaching:
             wait_s=place * clone_s,
             estimate=f"place {place} at {clone_s:.3g} s a clone, {clones}",
         )
+
+
+def _resumed(change: Attach, stock: PoolStock, user: SystemUser | None) -> ReleasedView | None:
+    if not change.spec.resume_released or user is None:
+        return None
+    return stock.resume(attachment=change.spec.name, system_user=user)
 
 
 def _held(view: AttachmentView, stock: PoolStock) -> AttachmentView:

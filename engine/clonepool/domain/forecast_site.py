@@ -12,13 +12,14 @@ from clonepool.domain.forecast import (
     PoolView,
     PutImage,
     PutPool,
+    ReleasedView,
     Snapshot,
     VersionView,
 )
 from clonepool.domain.forecast_servers import Refusal, ServerStock
 from clonepool.domain.forecast_stock import PoolStock, Wanted
 from clonepool.domain.model import ImageSpec, PoolSpec, SystemUser
-from clonepool.domain.policy import clones_are_full
+from clonepool.domain.policy import clones_are_full, scrub_problem
 from clonepool.domain.states import ChapMode, CloneMode
 from clonepool.units import format_size
 
@@ -40,7 +41,7 @@ class Site:
             self.servers.hold(each.server, each.name)
 
     def _add_pool(self, view: PoolView) -> PoolStock:
-        stock = PoolStock(view, left_bytes=self._left_bytes, hold=self._hold)
+        stock = PoolStock(view, left_bytes=self._left_bytes, hold=self._hold, at=self._snapshot.at)
         stock.wanted = self._wanted(view.spec)
         self.pools[view.spec.name] = stock
         return stock
@@ -122,10 +123,9 @@ class Site:
         if storage is None or spec.fabric not in self._snapshot.fabrics:
             text = f"the engine has no fabric {spec.fabric}, or a driver of the pool is away"
             return Refusal(reason="BAD_FIELD", text=text)
-        if spec.scrub.method not in storage.scrub_methods:
-            known = ", ".join(sorted(storage.scrub_methods))
-            text = f"storage {image.storage} can't scrub by {spec.scrub.method}; it can by {known}"
-            return Refusal(reason="SCRUB_METHOD", text=text)
+        problem = scrub_problem(spec.scrub, storage.scrubbing, storage=image.storage)
+        if problem is not None:
+            return Refusal(reason=problem.reason, text=problem.text)
         if spec.clone_mode is CloneMode.THIN and not storage.thin_clones:
             text = f"storage {image.storage} makes no thin clones; ask for clone_mode full or auto"
             return Refusal(reason="NO_THIN_CLONES", text=text)
@@ -180,7 +180,16 @@ class Site:
         self.forget(held)
         pool = self.pools.get(held.pool)
         if pool is not None and held.image_version:
-            pool.give_back(version=held.image_version, size_bytes=held.size_bytes, slot=held.slot)
+            volume = ReleasedView(
+                size_bytes=held.size_bytes,
+                age_s=0.0,
+                attachment=held.name,
+                system_user=held.system_user,
+                image_version=held.image_version,
+            )
+            for each in () if held.slot else self.pools.values():
+                each.supersede(name)
+            pool.give_back(volume, slot=held.slot)
         elif pool is not None:
             pool.leave_queue()
         return None

@@ -7,20 +7,22 @@ once, so what is left is what a pool comes to rest at.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, replace
 
-from clonepool.domain.forecast import PoolView, StockCounts
+from clonepool import windows
+from clonepool.domain.forecast import PoolView, ReleasedView, StockCounts
 from clonepool.domain.forecast_tickets import Claim, Tickets
-from clonepool.domain.model import PoolSpec
+from clonepool.domain.model import PoolSpec, SystemUser
 from clonepool.domain.policy import (
     NOTHING,
+    Backlog,
     FillPlan,
     Stock,
     clones_that_fit,
     plan_fill,
     recycle_quota,
-    scrub_due,
+    scrub_trigger,
 )
 
 
@@ -52,7 +54,12 @@ class PoolStock:
     """
 
     def __init__(
-        self, view: PoolView, *, left_bytes: MutableMapping[str, int], hold: str = ""
+        self,
+        view: PoolView,
+        *,
+        left_bytes: MutableMapping[str, int],
+        hold: str = "",
+        at: float = 0.0,
     ) -> None:
         self.spec: PoolSpec = view.spec
         self.stopped_reason = view.stopped_reason
@@ -67,9 +74,10 @@ class PoolStock:
         self._held = Counter(view.held)
         self._recycling = view.recycling
         self._destroying = view.destroying
-        self._released = list(view.released_bytes)
+        self._released = list(view.released)
         self._left_bytes = left_bytes
         self._tickets = Tickets(view.tickets, plans=hold)
+        self._at = at
 
     def counts(self) -> StockCounts:
         """The stock as it is now."""
@@ -116,13 +124,46 @@ class PoolStock:
         if self.queue:
             self.queue.pop(0)
 
-    def give_back(self, *, version: int, size_bytes: int, slot: bool) -> None:
+    def give_back(self, volume: ReleasedView, *, slot: bool) -> None:
         """A volume is released; a slot has no bytes, so it is made anew at once."""
-        self._held[version] -= 1
+        self._held[volume.image_version] -= 1
         if slot:
-            self._making[version] += 1
-        else:
-            self._released.append(size_bytes)
+            self._making[volume.image_version] += 1
+            return
+        self._released.append(volume)
+
+    def supersede(self, attachment: str) -> None:
+        """Another of this name is released: of a name, only the last one can be resumed."""
+        self._released = [
+            replace(each, attachment="") if each.attachment == attachment else each
+            for each in self._released
+        ]
+
+    def resume(self, *, attachment: str, system_user: SystemUser | None) -> ReleasedView | None:
+        """Give a released volume back to who had it; None where it is gone, or has no room."""
+        found = [
+            each
+            for each in self._released
+            if attachment and (each.attachment, each.system_user) == (attachment, system_user)
+        ]
+        if not found or not self._makes_room():
+            return None
+        self._released.remove(found[-1])
+        self._held[found[-1].image_version] += 1
+        return found[-1]
+
+    def _makes_room(self) -> bool:
+        """A pool that is full gives up a ready replica: a stale one, or one that nobody awaits."""
+        if self._stock().occupied < self.spec.max_replicas:
+            return True
+        number = self.wanted.number if self.wanted else 0
+        stale = [each for each, count in self._ready.items() if count and each != number]
+        ready, ahead = self._ready[number], len(self.queue)
+        if not stale and not self._tickets.spares(ready=ready, ahead=ahead, brings=True):
+            return False
+        self._ready[stale[0] if stale else number] -= 1
+        self._take_space(-1)
+        return True
 
     def begin(self) -> None:
         """A new pool: its creation is done when ``wait_for_ready`` are ready."""
@@ -135,7 +176,8 @@ class PoolStock:
     def tear_down(self) -> None:
         """Deleted: what was never allocated is deleted, what was released is scrubbed first."""
         self.done.destroyed += len(self._released)
-        self._count_run()
+        self._count_run(self._released)
+        self._released = []
         for idle in (self._ready, self._making):
             self._take_space(-idle.total())
             idle.clear()
@@ -147,7 +189,7 @@ class PoolStock:
         while True:
             self._finish_making()
             self._serve()
-            if scrub_due(self.spec.scrub, released=len(self._released)):
+            if self._scrub_is_due():
                 self.done.threshold_runs += 1
                 self._scrub()
                 continue
@@ -189,23 +231,41 @@ class PoolStock:
             (left if claim is Claim.NONE else self.served).append(who)
         self.queue[:] = left
 
+    def _eligible(self) -> list[ReleasedView]:
+        """Those whose release can no longer be undone."""
+        return [each for each in self._released if self._is_eligible(each)]
+
+    def _is_eligible(self, volume: ReleasedView) -> bool:
+        window_s = self.spec.scrub.undo_window_s
+        return not window_s or volume.age_s >= window_s
+
+    def _scrub_is_due(self) -> bool:
+        if not windows.is_open(self.spec.scrub.windows, at=self._at):
+            return False
+        eligible = self._eligible()
+        backlog = Backlog(
+            volumes=len(eligible),
+            size_bytes=sum(each.size_bytes for each in eligible),
+            oldest_age_s=max((each.age_s for each in eligible), default=0.0),
+        )
+        return bool(scrub_trigger(self.spec.scrub, backlog))
+
     def _scrub(self) -> None:
+        eligible = self._eligible()
         quota = 0
         if self.wanted is not None:
-            quota = recycle_quota(self.spec, self._stock(), released=len(self._released))
-        destroyed = len(self._released) - quota
+            quota = recycle_quota(self.spec, self._stock(), released=len(eligible))
+        destroyed = len(eligible) - quota
         self._recycling += quota
         self.done.recycled += quota
         self.done.destroyed += destroyed
-        self._count_run()
+        self._count_run(eligible)
+        self._released = [each for each in self._released if not self._is_eligible(each)]
         self._take_space(-destroyed)
 
-    def _count_run(self) -> None:
-        if not self._released:
-            return
-        self.done.scrubbed += len(self._released)
-        self.done.scrubbed_bytes += sum(self._released)
-        self._released.clear()
+    def _count_run(self, scrubbed: Sequence[ReleasedView]) -> None:
+        self.done.scrubbed += len(scrubbed)
+        self.done.scrubbed_bytes += sum(each.size_bytes for each in scrubbed)
 
     def _plan(self) -> FillPlan:
         if self.wanted is None:
@@ -223,7 +283,7 @@ class PoolStock:
 
     def _starves(self) -> bool:
         empty = bool(self.queue) or not self._ready.total()
-        return empty and bool(self._released)
+        return empty and bool(self._eligible())
 
     def _carry_out(self, plan: FillPlan) -> None:
         number = self.wanted.number if self.wanted else 0

@@ -27,14 +27,23 @@ class Tickets:
         """How many replicas are for tickets only."""
         return sum(self._left.values())
 
-    def claim(self, *, ready: int, ahead: int, brings: bool) -> Claim:
-        """Who brings the plan's ticket passes the queue, and only older tickets go before it."""
+    def spares(self, *, ready: int, ahead: int, brings: bool) -> bool:
+        """Whether one is left for a claim.
+
+        Who brings the plan's ticket passes the queue, and only older tickets go before it.
+        """
         if brings and self._left.get(self._plans):
-            if ready <= self._older():
-                return Claim.NONE
+            return ready > self._older()
+        return ready > ahead + self.total()
+
+    def claim(self, *, ready: int, ahead: int, brings: bool) -> Claim:
+        """Take one, from the plan's ticket where it is brought and has something left."""
+        if not self.spares(ready=ready, ahead=ahead, brings=brings):
+            return Claim.NONE
+        if brings and self._left.get(self._plans):
             self._left[self._plans] -= 1
             return Claim.HELD
-        return Claim.READY if ready > ahead + self.total() else Claim.NONE
+        return Claim.READY
 
     def _older(self) -> int:
         before = 0

@@ -10,8 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import (
     AfterScrub,
+    Assurance,
     AttachmentState,
     ChapMode,
     CloneMode,
@@ -21,6 +23,7 @@ from clonepool.domain.states import (
     ScrubRunState,
     Severity,
     SystemUserKind,
+    VerifyMode,
     VersionState,
     VolumeState,
     WhenEmpty,
@@ -118,12 +121,22 @@ class MasterImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ScrubPolicy:
-    """When and how a pool's released volumes are erased."""
+    """When and how a pool's released volumes are erased.
+
+    ``max_age_s`` and ``max_bytes`` 0 are no triggers. A released volume counts, and is erased, only
+    when ``undo_window_s`` has passed since. ``windows`` (``clonepool.windows``) empty: any time.
+    """
 
     threshold: int = 10
     method: ScrubMethod = ScrubMethod.REFORMAT
     then: AfterScrub = AfterScrub.RECYCLE
     on_low_space: bool = True
+    max_age_s: float = 0
+    max_bytes: int = 0
+    verify: VerifyMode = VerifyMode.NONE
+    undo_window_s: float = 0
+    windows: tuple[str, ...] = ()
+    assurance: Assurance = Assurance.CLEAR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +231,10 @@ class ChapAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class AttachmentSpec:
-    """An attachment as declared; exactly one of the three ways to name the server is set."""
+    """An attachment as declared; exactly one of the three ways to name the server is set.
+
+    ``resume_released``: made again in time, it gets the volume back that it had.
+    """
 
     name: str
     pool: str
@@ -228,6 +244,7 @@ class AttachmentSpec:
     server_selector: Mapping[str, str] = field(default_factory=dict)
     chap: ChapSpec = field(default_factory=ChapSpec)
     force_detach: bool = False
+    resume_released: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +276,7 @@ class Attachment:
 
     ``place`` counts from 1 while WAITING, else 0. ``warm`` says that it never had to wait.
     ``hold_note`` tells who has just made it why the ticket that came along was no use.
+    ``resumed_release`` is when the volume was released that it got back, None for a replica.
     """
 
     id: str
@@ -278,6 +296,7 @@ class Attachment:
     created_at: float
     allocated_at: float | None
     hold_note: str = ""
+    resumed_release: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,13 +332,17 @@ class Volume:
 
 @dataclass(frozen=True, kw_only=True)
 class ScrubRun:
-    """One batch of released volumes; ``trigger``: threshold, demand, low_space or deletion."""
+    """One batch of released volumes.
+
+    ``trigger``: threshold, bytes, age, demand, low_space, deletion, retry or destroy.
+    """
 
     id: str
     pool_id: str
     pool_name: str
     trigger: str
     method: ScrubMethod
+    verify: VerifyMode
     state: ScrubRunState
     volumes: int
     scrubbed: int
@@ -332,7 +355,10 @@ class ScrubRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ScrubRecord:
-    """Who had one generation of a volume, and when and how its bytes were erased."""
+    """Who had one generation of a volume, and when and how its bytes were erased.
+
+    ``hash`` is the record's own in the chain of the audit.
+    """
 
     id: int
     volume_id: str
@@ -349,6 +375,8 @@ class ScrubRecord:
     released_at: float
     started_at: float
     finished_at: float
+    read_back: ReadBack
+    hash: str
 
 
 @dataclass(frozen=True, kw_only=True)

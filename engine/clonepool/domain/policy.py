@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clonepool.domain.model import PoolCounts, PoolSpec, ScrubPolicy
-from clonepool.domain.states import CAPACITY_STATES, AfterScrub, CloneMode, VolumeState
+from clonepool.domain.states import (
+    CAPACITY_STATES,
+    AfterScrub,
+    Assurance,
+    CloneMode,
+    ScrubMethod,
+    VerifyMode,
+    VolumeState,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +90,69 @@ def plan_fill(spec: PoolSpec, stock: Stock) -> FillPlan:
     )
 
 
-def scrub_due(policy: ScrubPolicy, *, released: int) -> bool:
-    """Whether the number of released volumes has reached the threshold."""
-    return released >= policy.threshold
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """The released volumes whose undo window is over: how many, how large, how old the oldest."""
+
+    volumes: int = 0
+    size_bytes: int = 0
+    oldest_age_s: float = 0
+
+
+def scrub_trigger(policy: ScrubPolicy, backlog: Backlog) -> str:
+    """What asks for a run: ``threshold``, ``bytes`` or ``age``; "" while nothing does."""
+    if backlog.volumes >= policy.threshold:
+        return "threshold"
+    if policy.max_bytes and backlog.size_bytes >= policy.max_bytes:
+        return "bytes"
+    if policy.max_age_s and backlog.volumes and backlog.oldest_age_s >= policy.max_age_s:
+        return "age"
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scrubbing:
+    """What a storage can do and promise of scrubbing; see the backend's capabilities."""
+
+    methods: frozenset[ScrubMethod]
+    purges: frozenset[ScrubMethod] = frozenset()
+    discard_reads_zeros: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScrubProblem:
+    """Why a policy can't be kept: a stable word, and a text with the way out."""
+
+    reason: str
+    text: str
+
+
+def scrub_problem(policy: ScrubPolicy, can: Scrubbing, *, storage: str) -> ScrubProblem | None:
+    """What of a policy a storage can't do, or can't promise; None where it can keep it."""
+    if policy.method not in can.methods:
+        known = ", ".join(sorted(can.methods))
+        text = f"storage {storage} can't scrub by {policy.method}; it can by {known}"
+        return ScrubProblem(reason="SCRUB_METHOD", text=text)
+    if policy.assurance is Assurance.PURGE and policy.method not in can.purges:
+        known = ", ".join(sorted(can.purges)) or "no method"
+        text = (
+            f"storage {storage} can't promise to purge the medium by {policy.method} (it can by "
+            f"{known}); ask for the assurance clear, and encrypt the medium below the storage"
+        )
+        return ScrubProblem(reason="SCRUB_ASSURANCE", text=text)
+    reads_back = policy.verify is not VerifyMode.NONE
+    if reads_back and policy.method is ScrubMethod.DISCARD and not can.discard_reads_zeros:
+        text = (
+            f"storage {storage} can't say what discarded blocks read as, so reading them back "
+            "proves nothing; scrub by zero or reformat, or set verify to none"
+        )
+        return ScrubProblem(reason="SCRUB_VERIFY", text=text)
+    return None
+
+
+# runs that nobody waits for keep to the windows; what an operator asks for, and what a server
+# waits for, does not
+KEEPS_TO_WINDOWS = frozenset({"threshold", "bytes", "age", "deletion"})
 
 
 def recycle_quota(spec: PoolSpec, stock: Stock, *, released: int) -> int:

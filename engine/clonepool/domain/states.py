@@ -24,9 +24,11 @@ class VolumeState(StrEnum):
 
 V = VolumeState
 
-# RELEASED -> SCRUBBING is the only way out of the last user's bytes: no arrow leads from
-# RELEASED or DETACHING to READY. A slot (no writable portion) has no bytes, so it alone may go
-# DETACHING -> CLONING or DELETING; the store's trigger checks `slot`.
+# RELEASED -> SCRUBBING is the only way out of the last user's bytes to anybody else: no arrow leads
+# from RELEASED or DETACHING to READY. RELEASED -> ATTACHING gives them back to the one who had them
+# (an undone release, a resumed attachment); the store's trigger checks that it is the same system
+# user. A slot (no writable portion) has no bytes, so it alone may go DETACHING -> CLONING or
+# DELETING; the store's trigger checks `slot`.
 VOLUME_MOVES: Final[Mapping[VolumeState, frozenset[VolumeState]]] = {
     V.PLANNED: frozenset({V.CLONING, V.DELETING}),
     V.CLONING: frozenset({V.READY, V.DELETING}),
@@ -34,7 +36,7 @@ VOLUME_MOVES: Final[Mapping[VolumeState, frozenset[VolumeState]]] = {
     V.ATTACHING: frozenset({V.ALLOCATED, V.DETACHING}),
     V.ALLOCATED: frozenset({V.DETACHING}),
     V.DETACHING: frozenset({V.RELEASED, V.CLONING, V.DELETING}),
-    V.RELEASED: frozenset({V.SCRUBBING}),
+    V.RELEASED: frozenset({V.SCRUBBING, V.ATTACHING}),
     V.SCRUBBING: frozenset({V.CLONING, V.DELETING, V.FAULTY}),
     V.DELETING: frozenset(),
     V.FAULTY: frozenset({V.SCRUBBING}),
@@ -102,6 +104,21 @@ class ScrubMethod(StrEnum):
     REFORMAT = "reformat"
     ZERO = "zero"
     DISCARD = "discard"
+
+
+class VerifyMode(StrEnum):
+    """How much is read back after a volume was erased."""
+
+    NONE = "none"
+    SAMPLE = "sample"
+    FULL = "full"
+
+
+class Assurance(StrEnum):
+    """What a scrub promises of the medium, in the words of NIST SP 800-88; rising."""
+
+    CLEAR = "clear"
+    PURGE = "purge"
 
 
 class AfterScrub(StrEnum):

@@ -28,6 +28,7 @@ class AttachmentHandlers:
             "ListAttachments": self.list,
             "UpdateAttachment": self.update,
             "DeleteAttachment": self.delete,
+            "UndoRelease": self.undo_release,
         }
 
     def create(self, request: pb.CreateAttachmentRequest) -> pb.Attachment:
@@ -67,6 +68,14 @@ class AttachmentHandlers:
         validate.object_id(request.id)
         self._attachments.delete(attachment_id=request.id, force=request.force)
         return pb.DeleteResponse()
+
+    def undo_release(self, request: pb.UndoReleaseRequest) -> pb.Attachment:
+        """Give a released volume back to the attachment that had it."""
+        validate.undo_release(request)
+        undone = self._attachments.undo_release(
+            attachment=request.attachment, volume_id=request.volume_id
+        )
+        return self._message(undone, include_secret=False)
 
     def _message(self, attachment: Attachment, *, include_secret: bool) -> pb.Attachment:
         return convert.attachment(

@@ -130,6 +130,7 @@ def attachment(
         created_at=timestamp(value.created_at),
         allocated_at=timestamp(value.allocated_at),
         hold_note=value.hold_note,
+        resumed_release=timestamp(value.resumed_release),
     )
 
 
@@ -165,6 +166,7 @@ def scrub_run(run: model.ScrubRun) -> pb.ScrubRun:
         pool=run.pool_name,
         trigger=run.trigger,
         method=run.method,
+        verify=run.verify,
         state=run.state,
         volumes=run.volumes,
         scrubbed=run.scrubbed,
@@ -194,6 +196,12 @@ def scrub_record(record: model.ScrubRecord) -> pb.ScrubRecord:
         released_at=timestamp(record.released_at),
         started_at=timestamp(record.started_at),
         finished_at=timestamp(record.finished_at),
+        verify=record.read_back.mode,
+        result=record.read_back.result,
+        expected=record.read_back.expected,
+        bytes_read=record.read_back.bytes_read,
+        digest=record.read_back.digest,
+        hash=record.hash,
     )
 
 
@@ -235,6 +243,7 @@ def _storage(facts: facts.StorageFacts) -> pb.StorageInfo:
         thin_reason=facts.thin_reason,
         scrub_methods=facts.scrub_methods,
         erasure_note=facts.erasure_note,
+        purges=facts.purges,
         total_bytes=facts.total_bytes,
         free_bytes=facts.free_bytes,
         reserve_bytes=facts.reserve_bytes,
@@ -311,6 +320,12 @@ def _pool_spec(spec: model.PoolSpec) -> pb.PoolSpec:
             method=spec.scrub.method,
             then=spec.scrub.then,
             on_low_space=spec.scrub.on_low_space,
+            max_age_s=spec.scrub.max_age_s,
+            max_bytes=spec.scrub.max_bytes,
+            verify=spec.scrub.verify,
+            undo_window_s=spec.scrub.undo_window_s,
+            windows=spec.scrub.windows,
+            assurance=spec.scrub.assurance,
         ),
     )
 
@@ -332,6 +347,7 @@ def _attachment_spec(spec: model.AttachmentSpec) -> pb.AttachmentSpec:
         inline_server=_server_spec(spec.inline_server) if spec.inline_server else None,
         chap=pb.ChapSpec(mode=spec.chap.mode, username=spec.chap.username),
         force_detach=spec.force_detach,
+        resume_released=spec.resume_released,
     )
     if spec.server:
         message.server = spec.server

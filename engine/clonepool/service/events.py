@@ -1,9 +1,10 @@
-"""RPCs of events: listed, and watched by a bounded number of callers."""
+"""RPCs that stream, to a bounded number of callers: events as they happen, and the audit."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -15,6 +16,7 @@ from clonepool.service import convert, validate
 from clonepool.service.dispatch import Handler
 
 if TYPE_CHECKING:
+    from clonepool.controllers.audit import Audit
     from clonepool.controllers.events import Events
 
 _PAGE_LIMIT: Final = 1000
@@ -26,9 +28,15 @@ class EventHandlers:
     """Events over the wire. Each watcher holds a thread, so their number has a bound."""
 
     def __init__(
-        self, *, events: Events, watchers_limit: int, draining: Callable[[], bool]
+        self,
+        *,
+        events: Events,
+        audit: Audit,
+        watchers_limit: int,
+        draining: Callable[[], bool],
     ) -> None:
         self._events = events
+        self._audit = audit
         self._limit = watchers_limit
         self._places = threading.BoundedSemaphore(watchers_limit)
         self._draining = draining
@@ -48,15 +56,31 @@ class EventHandlers:
     ) -> Iterator[pb.Event]:
         """Events as they happen, until the caller goes or the engine drains."""
         validate.event_list(request)
+        with self._place("read pages with ListEvents"):
+            yield from self._follow(request, context)
+
+    def export(
+        self, request: pb.ExportAuditRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.AuditLine]:
+        """The audit, line by line; it takes a watcher's place, since it holds a thread as long."""
+        with self._place("read the audit again later"):
+            since = request.since.ToNanoseconds() / 1e9 if request.HasField("since") else 0.0
+            for line in self._audit.export(since=since):
+                if not context.is_active():
+                    return
+                yield pb.AuditLine(text=line)
+
+    @contextmanager
+    def _place(self, way_out: str) -> Iterator[None]:
         if not self._places.acquire(blocking=False):
             raise ResourceExhausted(
                 f"{self._limit} callers watch events already, the most this engine serves; end "
-                "one, or read pages with ListEvents",
+                f"one, or {way_out}",
                 reason="TOO_MANY_WATCHERS",
                 metadata={"watchers": str(self._limit)},
             )
         try:
-            yield from self._follow(request, context)
+            yield
         finally:
             self._places.release()
 

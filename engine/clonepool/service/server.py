@@ -140,11 +140,13 @@ class EngineServer:
         dispatcher = Dispatcher(gate=self._gate, authenticate=authenticate)
         events = EventHandlers(
             events=self._engine.events,
+            audit=self._engine.audit,
             watchers_limit=watchers_limit,
             draining=self._gate.draining,
         )
         servicer = SimpleNamespace(
-            WatchEvents=dispatcher.stream(method="WatchEvents", handler=events.watch)
+            WatchEvents=dispatcher.stream(method="WatchEvents", handler=events.watch),
+            ExportAudit=dispatcher.stream(method="ExportAudit", handler=events.export),
         )
         for method, handler in {**self._handlers(), **events.methods()}.items():
             setattr(servicer, method, dispatcher.unary(method=method, handler=handler))
@@ -177,7 +179,7 @@ class EngineServer:
             **PoolHandlers(pools=engine.pools, images=engine.images).methods(),
             **ServerHandlers(servers=engine.servers).methods(),
             **AttachmentHandlers(attachments=engine.attachments).methods(),
-            **VolumeHandlers(volumes=engine.volumes).methods(),
+            **VolumeHandlers(volumes=engine.volumes, scrub=engine.scrub).methods(),
             **ScrubHandlers(scrub=engine.scrub).methods(),
             **OperationHandlers(operations=engine.operations).methods(),
             **ForecastHandlers(forecasts=engine.forecasts).methods(),

@@ -21,11 +21,13 @@ from clonepool.domain.model import (
 )
 from clonepool.domain.states import (
     AfterScrub,
+    Assurance,
     ChapMode,
     CloneMode,
     PortionRole,
     ScrubMethod,
     SystemUserKind,
+    VerifyMode,
     WhenEmpty,
 )
 
@@ -102,6 +104,7 @@ def attachment(spec: pb.AttachmentSpec) -> AttachmentSpec:
             secret=spec.chap.secret,
         ),
         force_detach=spec.force_detach,
+        resume_released=spec.resume_released,
     )
 
 
@@ -135,4 +138,10 @@ def _scrub(policy: pb.ScrubPolicy) -> ScrubPolicy:
         method=ScrubMethod(policy.method or ScrubMethod.REFORMAT),
         then=AfterScrub(policy.then or AfterScrub.RECYCLE),
         on_low_space=policy.on_low_space if policy.HasField("on_low_space") else True,
+        max_age_s=policy.max_age_s,
+        max_bytes=policy.max_bytes,
+        verify=VerifyMode(policy.verify or VerifyMode.NONE),
+        undo_window_s=policy.undo_window_s,
+        windows=tuple(policy.windows),
+        assurance=Assurance(policy.assurance or Assurance.CLEAR),
     )

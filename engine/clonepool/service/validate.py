@@ -13,15 +13,19 @@ from typing import Final
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain.states import (
     AfterScrub,
+    Assurance,
     ChapMode,
     CloneMode,
     PortionRole,
     ScrubMethod,
+    VerifyMode,
     VolumeState,
     WhenEmpty,
 )
+from clonepool.errors import InvalidArgument
 from clonepool.service.findings import Findings
 from clonepool.units import MAX_DURATION_S
+from clonepool.windows import parse_window
 
 _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
@@ -38,6 +42,7 @@ _SECRET_CHARS: Final = range(12, 256)
 _ID_LIMIT_CHARS: Final = 128
 _OWNER_LIMIT_CHARS: Final = 256
 _HELD_POOLS_LIMIT: Final = 100
+_WINDOWS_LIMIT: Final = 100
 
 
 def create_image(request: pb.CreateImageRequest) -> None:
@@ -154,6 +159,17 @@ def reference(request: pb.GetRequest | pb.GetAttachmentRequest) -> None:
     findings.refuse()
 
 
+def undo_release(request: pb.UndoReleaseRequest) -> None:
+    """An attachment or a volume is needed."""
+    findings = Findings()
+    given = request.WhichOneof("ref")
+    if given is None:
+        findings.add("attachment", "give an attachment or a volume")
+    else:
+        _id(getattr(request, given), findings, field=given)
+    findings.refuse()
+
+
 def page(*, size: int) -> None:
     """A page size below zero means nothing."""
     findings = Findings()
@@ -196,6 +212,9 @@ def planned_words(message: pb.PlannedChange, findings: Findings, *, field: str) 
     findings.choice(pool.when_empty, WhenEmpty, f"{field}.put_pool.when_empty")
     findings.choice(pool.scrub.method, ScrubMethod, f"{field}.put_pool.scrub.method")
     findings.choice(pool.scrub.then, AfterScrub, f"{field}.put_pool.scrub.then")
+    findings.choice(pool.scrub.verify, VerifyMode, f"{field}.put_pool.scrub.verify")
+    findings.choice(pool.scrub.assurance, Assurance, f"{field}.put_pool.scrub.assurance")
+    _windows(pool.scrub.windows, findings, prefix=f"{field}.put_pool.")
     if image.HasField("system_user"):
         _system_user(image.system_user, findings)
     for item in image.preconfigure:
@@ -345,6 +364,27 @@ def _scrub(policy: pb.ScrubPolicy, findings: Findings) -> None:
     )
     findings.choice(policy.method, ScrubMethod, "scrub.method")
     findings.choice(policy.then, AfterScrub, "scrub.then")
+    findings.choice(policy.verify, VerifyMode, "scrub.verify")
+    findings.choice(policy.assurance, Assurance, "scrub.assurance")
+    findings.not_negative(policy.max_bytes, "scrub.max_bytes")
+    for field in ("max_age", "undo_window"):
+        seconds = getattr(policy, f"{field}_s")
+        findings.require(
+            0 <= seconds <= MAX_DURATION_S, f"scrub.{field}", f"{seconds:g} s is no such duration"
+        )
+    _windows(policy.windows, findings)
+
+
+def _windows(texts: Sequence[str], findings: Findings, *, prefix: str = "") -> None:
+    findings.require(
+        len(texts) <= _WINDOWS_LIMIT, f"{prefix}scrub.windows", f"at most {_WINDOWS_LIMIT} windows"
+    )
+    for index, text in enumerate(texts[:_WINDOWS_LIMIT]):
+        field = f"{prefix}scrub.windows[{index}]"
+        try:
+            parse_window(text, field=field)
+        except InvalidArgument as refused:
+            findings.add(field, refused.violations[0].description)
 
 
 def _server(spec: pb.ServerSpec, findings: Findings, *, prefix: str) -> None:

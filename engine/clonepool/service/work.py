@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from clonepool.api.v1 import engine_pb2 as pb
+from clonepool.domain.states import AfterScrub
 from clonepool.service import convert, specs, validate
 from clonepool.service.dispatch import Handler
 
@@ -18,12 +19,31 @@ if TYPE_CHECKING:
 class VolumeHandlers:
     """Volumes over the wire."""
 
-    def __init__(self, *, volumes: Volumes) -> None:
+    def __init__(self, *, volumes: Volumes, scrub: Scrub) -> None:
         self._volumes = volumes
+        self._scrub = scrub
 
     def methods(self) -> Mapping[str, Handler]:
         """The RPCs by name."""
-        return {"GetVolume": self.get, "ListVolumes": self.list}
+        return {
+            "GetVolume": self.get,
+            "ListVolumes": self.list,
+            "RetryVolume": self.retry,
+            "DestroyVolume": self.destroy,
+        }
+
+    def retry(self, request: pb.GetRequest) -> pb.ScrubRun:
+        """Scrub a faulty volume once more."""
+        return self._scrub_one(request, AfterScrub.RECYCLE)
+
+    def destroy(self, request: pb.GetRequest) -> pb.ScrubRun:
+        """Erase a faulty volume, and destroy it."""
+        return self._scrub_one(request, AfterScrub.DESTROY)
+
+    def _scrub_one(self, request: pb.GetRequest, after: AfterScrub) -> pb.ScrubRun:
+        validate.object_id(request.id)
+        run = self._scrub.start_one(volume_id=request.id, after=after)
+        return convert.scrub_run(run) if run else pb.ScrubRun()
 
     def get(self, request: pb.GetRequest) -> pb.Volume:
         """One volume."""

@@ -21,7 +21,7 @@ from clonepool.errors import (
     NotFound,
     ResourceExhausted,
 )
-from clonepool.store import allocation_holds, allocation_servers, holds
+from clonepool.store import allocation_holds, allocation_servers, holds, resuming
 from clonepool.store.allocation_holds import Turn
 from clonepool.store.writer import Transaction
 
@@ -53,15 +53,16 @@ _TAKE = """
 _INSERT = """
     INSERT INTO attachment(id, name, pool_id, server_id, user_name, user_kind, state, lease_until,
         warm, volume_id, volume_generation, image_version, spec, chap_mode, chap_username,
-        chap_secret, force_detach, token, token_digest, created_at, allocated_at, changed_at)
+        chap_secret, force_detach, token, token_digest, created_at, allocated_at, changed_at,
+        resumed_release)
     VALUES (:id, :name, :pool, :server_id, :user_name, :user_kind, :state, :lease, :warm, :volume,
         :generation, :number, :spec, :chap_mode, :chap_username, :chap_secret, :force_detach,
-        :token, :digest, :now, :allocated_at, :now)
+        :token, :digest, :now, :allocated_at, :now, :resumed)
 """
 _SERVE_WAITER = """
     UPDATE attachment SET state = 'attached', lease_until = 0, volume_id = :volume,
         volume_generation = :generation, image_version = :number, chap_username = :chap_username,
-        allocated_at = :now, changed_at = :now
+        allocated_at = :now, changed_at = :now, resumed_release = :resumed
     WHERE id = :id AND state = 'waiting'
 """
 
@@ -164,7 +165,7 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> Claimed:
     values = _new_values(request, pool=pool, user=user, server=server)
     values |= _chap_values(request, fabric=pool.fabric, has_chap=reach.chap)
     turn = allocation_holds.turn(transaction, ticket=request.hold, pool_id=pool.id, now=request.now)
-    taken = _take(transaction, values, version_id=pool.version_id, turn=turn)
+    taken = _take(transaction, request.spec, values, version_id=pool.version_id, turn=turn)
     if taken is None:
         _check_may_wait(transaction, pool=pool, name=request.spec.pool, now=request.now)
         values |= {"lease": request.now + request.lease_s}
@@ -174,14 +175,15 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> Claimed:
     transaction.sql(_INSERT, values)
     if server.system_user is None:
         allocation_servers.occupy(transaction, server_id=server.id, user=user)
-    return _claimed(transaction, request.attachment_id, turn=turn, is_served=taken is not None)
+    from_stock = taken is not None and values["resumed"] is None
+    return _claimed(transaction, request.attachment_id, turn=turn, from_stock=from_stock)
 
 
 def _claimed(
-    transaction: Transaction, attachment_id: str, *, turn: Turn, is_served: bool
+    transaction: Transaction, attachment_id: str, *, turn: Turn, from_stock: bool
 ) -> Claimed:
-    by_ticket = turn.by_ticket and is_served
-    left = allocation_holds.use(transaction, turn) if by_ticket else None
+    # who gets its own volume back takes nothing of what is held
+    left = allocation_holds.use(transaction, turn) if turn.by_ticket and from_stock else None
     return Claimed(attachment_id=attachment_id, left=left, note=turn.note)
 
 
@@ -245,6 +247,7 @@ def _new_values(
         "digest": request.digest,
         "now": request.now,
         "allocated_at": None,
+        "resumed": None,
     }
 
 
@@ -272,11 +275,18 @@ def effective_chap(spec: AttachmentSpec, *, fabric: str, has_chap: bool) -> Chap
 
 def _take(
     transaction: Transaction,
+    spec: AttachmentSpec,
     values: dict[str, Any],
     *,
     version_id: str | None,
     turn: Turn,
 ) -> tuple[Any, ...] | None:
+    """The volume that it had, where it is to be resumed and is still there; else a replica."""
+    if spec.resume_released:
+        back = resuming.resume(transaction, values, place=turn.place, hold=turn.hold)
+        if back is not None:
+            values["resumed"] = back.released_at
+            return back.volume_id, back.generation, back.image_version
     parameters = {**values, "version": version_id, "place": turn.place, "hold": turn.hold}
     row: tuple[Any, ...] | None = transaction.sql(_TAKE, parameters).fetchone()
     return row
@@ -348,17 +358,20 @@ def _serve_waiter(
         "user_kind": row[2],
         "server": row[3],
         "now": request.now,
+        "name": request.spec.name,
+        "resumed": None,
     }
     turn = allocation_holds.turn(
         transaction, ticket=request.hold, pool_id=pool.id, now=request.now, place=n
     )
-    taken = _take(transaction, values, version_id=pool.version_id, turn=turn)
+    taken = _take(transaction, request.spec, values, version_id=pool.version_id, turn=turn)
     if taken is not None:
         transaction.sql(_SERVE_WAITER, values | _taken_values(request.spec, taken))
     elif pool.stopped_reason:
         _check_may_wait(transaction, pool=pool, name=request.spec.pool, now=request.now)
     # that its ticket is no use, the call that made it has said
-    claimed = _claimed(transaction, attachment_id, turn=turn, is_served=taken is not None)
+    from_stock = taken is not None and values["resumed"] is None
+    claimed = _claimed(transaction, attachment_id, turn=turn, from_stock=from_stock)
     return replace(claimed, note="")
 
 

@@ -56,11 +56,12 @@ def resolve(
             "server's initiator to its IQN"
         )
         raise FailedPrecondition(text, reason="NO_INITIATOR")
-    _check_user(transaction, server, user)
+    check_user(transaction, server, user)
     return server
 
 
-def _check_user(transaction: Transaction, server: ResolvedServer, user: SystemUser) -> None:
+def check_user(transaction: Transaction, server: ResolvedServer, user: SystemUser) -> None:
+    """Refuse a server that serves somebody else."""
     if server.system_user is None or server.system_user == user:
         return
     found = transaction.sql(
@@ -96,7 +97,7 @@ def _inline(
     transaction: Transaction, spec: ServerSpec, *, user: SystemUser, now: float
 ) -> ResolvedServer:
     """Make it at once, as is usual; only when that can't be, look what stands in the way."""
-    made = _make_inline(transaction, spec, user=user, now=now)
+    made = make_inline(transaction, spec, user=user, now=now)
     if made is not None:
         return made
     row = _find(transaction, spec.name)
@@ -113,7 +114,7 @@ def _inline(
     raise AlreadyExists(text, reason="NAME_TAKEN", metadata={"id": row[0]})
 
 
-def _make_inline(
+def make_inline(
     transaction: Transaction, spec: ServerSpec, *, user: SystemUser, now: float
 ) -> ResolvedServer | None:
     """None when the name or the initiator is taken. The user is whom the attachment is for."""

@@ -20,7 +20,8 @@ _COLUMNS = """
     s.name AS server_name,
     s.initiator, a.user_name, a.user_kind, a.volume_id, a.volume_generation, a.image_version,
     a.warm, a.chap_mode, a.chap_username, a.chap_secret, a.force_detach, a.created_at,
-    a.allocated_at, p.fabric, v.storage, v.slot, v.size_bytes, v.state AS volume_state,
+    a.allocated_at, a.resumed_release, p.fabric, v.storage, v.slot, v.size_bytes,
+    v.state AS volume_state,
     i.id AS version_id, i.ro_object, i.ro_size_bytes, i.ro_digest
 """
 _FROM = """
@@ -106,6 +107,7 @@ def _attachment(row: Any, *, place: int) -> Attachment:
         chap=None,
         created_at=row["created_at"],
         allocated_at=row["allocated_at"],
+        resumed_release=row["resumed_release"],
     )
 
 

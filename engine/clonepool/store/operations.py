@@ -17,6 +17,7 @@ from clonepool.store import rows, tables
 from clonepool.store.writer import Transaction
 
 LEASE_S = 30.0
+SCRUB = "scrub_volume"
 # far enough for "not before it is reset"
 NEVER = 4e9
 # no pause between two attempts is as long: such a time was written before the clock was set back
@@ -30,6 +31,10 @@ _CLAIM = """
         attempt = attempt + 1, lease_until = :lease
     WHERE n IN (
         SELECT n FROM operation WHERE state = 'queued' AND node = :node AND run_after <= :now
+            AND (kind != 'scrub_volume' OR n IN (
+                SELECT n FROM operation WHERE state = 'queued' AND node = :node
+                    AND run_after <= :now AND kind = 'scrub_volume'
+                ORDER BY run_after, n LIMIT :scrubs))
         ORDER BY run_after, n LIMIT :limit)
     RETURNING n, id, kind, subject, key, state, node, attempt, run_after, fence, progress_bytes,
         total_bytes, error, cancel, created_at, finished_at
@@ -63,15 +68,19 @@ def add_for_volume(
 
 
 def claim_due(
-    transaction: Transaction, *, node: str, owner: str, now: float, limit: int
+    transaction: Transaction, *, node: str, owner: str, now: float, limit: int, scrubs: int
 ) -> list[Operation]:
-    """Take what is due on this node; only the new fence may report on it from now on."""
+    """Take what is due on this node; only the new fence may report on it from now on.
+
+    At most ``limit`` in all, and ``scrubs`` scrubs among them.
+    """
     parameters = {
         "node": node,
         "owner": owner,
         "now": now,
         "lease": now + LEASE_S,
         "limit": limit,
+        "scrubs": scrubs,
     }
     cursor = transaction.sql(_CLAIM, parameters)
     columns = [column[0] for column in cursor.description]
@@ -81,14 +90,16 @@ def claim_due(
     return [rows.operation(row) for row in sorted(found, key=lambda row: row.n)]
 
 
-def next_due_at(session: Session, *, node: str) -> float | None:
-    """When the next queued operation of this node is due."""
+def next_due_at(session: Session, *, node: str, scrubs: bool = True) -> float | None:
+    """When the next queued operation of this node is due; without ``scrubs`` none of those."""
     query = (
         select(tables.Operation.run_after)
         .where(tables.Operation.state == "queued", tables.Operation.node == node)
         .order_by(col(tables.Operation.run_after))
         .limit(1)
     )
+    if not scrubs:
+        query = query.where(tables.Operation.kind != SCRUB)
     return session.exec(query).first()
 
 
@@ -159,6 +170,11 @@ def put_back(
     if cursor.rowcount != 1:
         text = f"operation {operation.id} ({operation.kind}) is no longer this worker's"
         raise Aborted(text, reason="FENCE")
+
+
+def forget_attempts(transaction: Transaction, *, operation: Operation) -> None:
+    """It was put off, not tried."""
+    transaction.sql("UPDATE operation SET attempt = 0 WHERE id = ?", (operation.id,))
 
 
 def progress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -75,6 +76,12 @@ def _columns(spec: PoolSpec) -> dict[str, Any]:
         "scrub_method": spec.scrub.method.value,
         "scrub_then": spec.scrub.then.value,
         "scrub_on_low_space": spec.scrub.on_low_space,
+        "scrub_max_age_s": spec.scrub.max_age_s,
+        "scrub_max_bytes": spec.scrub.max_bytes,
+        "scrub_verify": spec.scrub.verify.value,
+        "scrub_undo_window_s": spec.scrub.undo_window_s,
+        "scrub_windows": json.dumps(spec.scrub.windows),
+        "scrub_assurance": spec.scrub.assurance.value,
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from clonepool.store import allocation_servers, operations
+from clonepool.domain import audit
+from clonepool.store import allocation_servers, operations, released
+from clonepool.store import audit as audit_chain
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
 
@@ -13,6 +15,7 @@ _RELEASED = """
     UPDATE volume SET state = 'released', attachment_id = NULL, released_at = :now,
         changed_at = :now
     WHERE attachment_id = :id AND state = 'detaching' AND NOT slot
+    RETURNING generation, last_allocated_at
 """
 _SLOT_AGAIN = """
     UPDATE volume SET state = 'cloning', generation = generation + 1, attachment_id = NULL,
@@ -48,12 +51,35 @@ def begin(transaction: Transaction, *, attachment_id: str, now: float) -> bool:
 def finish(transaction: Transaction, *, held: Held, node: str, now: float) -> None:
     """Nothing reaches the volume any more: released, or, a slot, made anew at once."""
     values = {"id": held.attachment.id, "now": now}
-    if transaction.sql(_RELEASED, values).rowcount == 0:
+    row = transaction.sql(_RELEASED, values).fetchone()
+    if row is not None:
+        _note(transaction, held=held, generation=row[0], allocated_at=row[1], now=now)
+    else:
         for (volume_id,) in transaction.sql(_SLOT_AGAIN, values).fetchall():
             operations.add_for_volume(
                 transaction, kind="clone_volume", volume_id=volume_id, node=node, now=now
             )
     _forget(transaction, held=held)
+
+
+def _note(
+    transaction: Transaction, *, held: Held, generation: int, allocated_at: float, now: float
+) -> None:
+    """Into the audit's chain, and kept whole in case it comes back."""
+    attachment = held.attachment
+    body = {
+        "volume": attachment.volume_id,
+        "generation": generation,
+        "pool": attachment.spec.pool,
+        "attachment": attachment.id,
+        "attachment_name": attachment.spec.name,
+        "system_user": audit.named_user(attachment.system_user),
+        "server": attachment.server_name,
+        "allocated_at": audit.when(allocated_at),
+        "released_at": audit.when(now),
+    }
+    audit_chain.append(transaction, kind=audit.HELD, at=now, body=body)
+    released.keep(transaction, attachment_id=attachment.id, name=attachment.spec.name, now=now)
 
 
 def drop_waiting(transaction: Transaction, *, held: Held) -> None:

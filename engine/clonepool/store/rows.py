@@ -6,14 +6,17 @@ import json
 
 from clonepool.domain import model, names
 from clonepool.domain.content import parse_image_content
+from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import (
     AfterScrub,
+    Assurance,
     CloneMode,
     OperationState,
     ScrubMethod,
     ScrubRunState,
     Severity,
     SystemUserKind,
+    VerifyMode,
     VersionState,
     VolumeState,
     WhenEmpty,
@@ -87,6 +90,12 @@ def pool_spec(row: tables.Pool) -> model.PoolSpec:
             method=ScrubMethod(row.scrub_method),
             then=AfterScrub(row.scrub_then),
             on_low_space=row.scrub_on_low_space,
+            max_age_s=row.scrub_max_age_s,
+            max_bytes=row.scrub_max_bytes,
+            verify=VerifyMode(row.scrub_verify),
+            undo_window_s=row.scrub_undo_window_s,
+            windows=tuple(json.loads(row.scrub_windows)),
+            assurance=Assurance(row.scrub_assurance),
         ),
     )
 
@@ -156,6 +165,7 @@ def scrub_run(row: tables.ScrubRun, *, scrubbed: int) -> model.ScrubRun:
         pool_name=row.pool_name,
         trigger=row.trigger,
         method=ScrubMethod(row.method),
+        verify=VerifyMode(row.verify),
         state=ScrubRunState(row.state),
         volumes=row.volumes,
         scrubbed=scrubbed,
@@ -185,6 +195,14 @@ def scrub_record(row: tables.ScrubRecord) -> model.ScrubRecord:
         released_at=row.released_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        read_back=ReadBack(
+            mode=VerifyMode(row.verify),
+            result=row.result,
+            expected=row.expected,
+            bytes_read=row.bytes_read,
+            digest=row.digest,
+        ),
+        hash=row.hash,
     )
 
 

@@ -1,39 +1,45 @@
-"""Scrub runs and records."""
+"""Scrub runs: which volumes they take, and how far they are."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import PageRequest, ReplicaPool, ScrubRecord, ScrubRun, Volume
-from clonepool.domain.states import AfterScrub, ScrubMethod
+from clonepool.domain.model import PageRequest, ReplicaPool, ScrubRun
+from clonepool.domain.policy import Backlog
+from clonepool.domain.states import AfterScrub, ScrubMethod, VerifyMode
 from clonepool.errors import NotFound
-from clonepool.store import operations, rows, tables
+from clonepool.store import operations, released, rows, tables
 from clonepool.store.writer import Transaction
 
-_TAKE = """
+# a stamp from so far ahead was written before the clock was set back: nobody can say how long ago
+_AHEAD_S = 60.0
+_ELIGIBLE = "state = 'released' AND (released_at <= :undo_before OR released_at > :ahead)"
+_TAKE = f"""
     UPDATE volume SET state = 'scrubbing', scrub_run_id = :run, changed_at = :now,
-        after_scrub = :after
-    WHERE n IN (SELECT n FROM volume WHERE pool_id = :pool AND (state = 'released'
+        after_scrub = :after, read_back = ''
+    WHERE n IN (SELECT n FROM volume WHERE pool_id = :pool AND ({_ELIGIBLE}
             OR state = 'faulty' AND released_at IS NOT NULL AND changed_at <= :faulty_before)
         ORDER BY released_at, n LIMIT :limit)
     RETURNING id
+"""  # noqa: S608 - texts of ours, values bound
+_TAKE_ONE = """
+    UPDATE volume SET state = 'scrubbing', scrub_run_id = :run, changed_at = :now,
+        after_scrub = :after, read_back = ''
+    WHERE id = :volume AND state = 'faulty' AND released_at IS NOT NULL RETURNING id
 """
+_BACKLOG = f"""
+    SELECT count(*), coalesce(sum(size_bytes), 0), coalesce(:now - min(released_at), 0)
+    FROM volume WHERE pool_id = :pool AND {_ELIGIBLE}
+"""  # noqa: S608 - texts of ours, values bound
 _FAULTY = """
     SELECT 1 FROM volume WHERE pool_id = ? AND state = 'faulty'
         AND released_at IS NOT NULL AND changed_at <= ? LIMIT 1
-"""
-_RECORD = """
-    INSERT INTO scrub_record(volume_id, generation, pool_name, run_id, user_name, user_kind,
-        attachment_id, server_name, method, after_scrub, size_bytes, allocated_at, released_at,
-        started_at, finished_at)
-    SELECT id, generation, :pool, :run, last_user_name, last_user_kind, last_attachment_id,
-        last_server, :method, :after, size_bytes, last_allocated_at, released_at, :started,
-        :now
-    FROM volume WHERE id = :volume AND generation = :generation AND state = 'scrubbing'
-    ON CONFLICT (volume_id, generation) DO NOTHING
 """
 _ALL = 2**31
 _SCRUBBED = (
@@ -45,37 +51,87 @@ _SCRUBBED = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A run to be started: why, by what policy, and who may be taken into it.
+
+    Volumes released after ``undo_before`` are left: their release can still be undone. Those that
+    could not be scrubbed and are faulty since before ``faulty_before`` are tried once more.
+    """
+
+    trigger: str
+    method: ScrubMethod
+    verify: VerifyMode
+    undo_before: float
+    faulty_before: float = 0
+
+
 def start(
     transaction: Transaction,
     *,
     pool: ReplicaPool,
-    trigger: str,
+    order: Order,
     recycle: int,
-    faulty_before: float,
     node: str,
     now: float,
 ) -> str | None:
-    """Take every released volume of a pool into one run; None when there is none.
+    """Take a pool's released volumes into one run; None when there is none to take.
 
-    Those that could not be scrubbed and are faulty since before ``faulty_before`` are tried once
-    more. The first ``recycle`` of them, those released longest ago, are to be reused.
+    The first ``recycle`` of them, those released longest ago, are to be reused.
     """
     run_id = str(uuid.uuid4())
     limits = {AfterScrub.RECYCLE: recycle, AfterScrub.DESTROY: _ALL}
     volume_ids = []
     for after, limit in limits.items():
-        values = {"run": run_id, "pool": pool.id, "after": after.value, "limit": limit, "now": now}
-        values |= {"faulty_before": faulty_before}
+        values: dict[str, Any] = {
+            "run": run_id,
+            "pool": pool.id,
+            "after": after.value,
+            "limit": limit,
+        }
+        values |= _times(order.undo_before, now) | {"faulty_before": order.faulty_before}
         volume_ids += [row[0] for row in transaction.sql(_TAKE, values)]
+    return _begin(transaction, run_id, volume_ids, pool=pool, order=order, node=node, now=now)
+
+
+def start_one(
+    transaction: Transaction,
+    *,
+    pool: ReplicaPool,
+    volume_id: str,
+    after: AfterScrub,
+    order: Order,
+    node: str,
+    now: float,
+) -> str | None:
+    """Take one faulty volume into a run of its own; None when it is faulty no more."""
+    run_id = str(uuid.uuid4())
+    values = {"run": run_id, "volume": volume_id, "after": after.value, "now": now}
+    taken = [row[0] for row in transaction.sql(_TAKE_ONE, values)]
+    return _begin(transaction, run_id, taken, pool=pool, order=order, node=node, now=now)
+
+
+def _begin(
+    transaction: Transaction,
+    run_id: str,
+    volume_ids: Sequence[str],
+    *,
+    pool: ReplicaPool,
+    order: Order,
+    node: str,
+    now: float,
+) -> str | None:
     if not volume_ids:
         return None
+    released.forget_of_run(transaction, run_id=run_id)
     transaction.session.add(
         tables.ScrubRun(
             id=run_id,
             pool_id=pool.id,
             pool_name=pool.spec.name,
-            trigger=trigger,
-            method=pool.spec.scrub.method.value,
+            trigger=order.trigger,
+            method=order.method.value,
+            verify=order.verify.value,
             state="running",
             volumes=len(volume_ids),
             started_at=now,
@@ -88,32 +144,21 @@ def start(
     return run_id
 
 
+def backlog(session: Session, *, pool_id: str, undo_before: float, now: float) -> Backlog:
+    """What a run of the pool would take now, without the faulty ones."""
+    values = {"pool": pool_id, **_times(undo_before, now)}
+    # exec_driver_sql takes named parameters as sqlite3 does
+    row = session.connection().exec_driver_sql(_BACKLOG, values).one()
+    return Backlog(volumes=row[0], size_bytes=row[1], oldest_age_s=row[2])
+
+
+def _times(undo_before: float, now: float) -> dict[str, float]:
+    return {"undo_before": undo_before, "ahead": now + _AHEAD_S, "now": now}
+
+
 def has_faulty(session: Session, *, pool_id: str, before: float) -> bool:
     """Whether a volume of the pool could not be scrubbed and is faulty since ``before``."""
     return session.connection().exec_driver_sql(_FAULTY, (pool_id, before)).first() is not None
-
-
-def record(
-    transaction: Transaction,
-    *,
-    volume: Volume,
-    method: ScrubMethod,
-    after: AfterScrub,
-    started_at: float,
-    now: float,
-) -> None:
-    """Write down that this generation's bytes are erased, and what becomes of the volume."""
-    values = {
-        "volume": volume.id,
-        "generation": volume.generation,
-        "pool": volume.pool_name,
-        "run": volume.scrub_run_id,
-        "method": method.value,
-        "after": after.value,
-        "started": started_at,
-        "now": now,
-    }
-    transaction.sql(_RECORD, values)
 
 
 def count_outcome(transaction: Transaction, *, run_id: str, outcome: str, now: float) -> bool:
@@ -158,19 +203,3 @@ def list_runs(session: Session, *, page: PageRequest, pool: str) -> tuple[list[S
     found = session.exec(query.limit(page.size)).all()
     token = str(found[-1][0].n) if len(found) == page.size else ""
     return [rows.scrub_run(row, scrubbed=scrubbed) for row, scrubbed in found], token
-
-
-def list_records(
-    session: Session, *, page: PageRequest, pool: str, volume_id: str
-) -> tuple[list[ScrubRecord], str]:
-    """Newest first."""
-    query = select(tables.ScrubRecord).order_by(col(tables.ScrubRecord.n).desc())
-    if pool:
-        query = query.where(tables.ScrubRecord.pool_name == pool)
-    if volume_id:
-        query = query.where(tables.ScrubRecord.volume_id == volume_id)
-    if page.token:
-        query = query.where(col(tables.ScrubRecord.n) < page.row())
-    found = session.exec(query.limit(page.size)).all()
-    token = str(found[-1].n) if len(found) == page.size else ""
-    return [rows.scrub_record(row) for row in found], token

@@ -13,6 +13,7 @@ from clonepool.domain.forecast import (
     AttachmentView,
     ImageView,
     PoolView,
+    ReleasedView,
     ServerView,
     Snapshot,
     TicketView,
@@ -27,12 +28,16 @@ _VOLUMES = """
     GROUP BY v.pool_id, v.state, i.number, v.after_scrub
 """
 _RELEASED = """
-    SELECT pool_id, size_bytes FROM volume WHERE state = 'released' ORDER BY released_at, n
+    SELECT v.pool_id, v.size_bytes, v.released_at, r.name, r.user_name, r.user_kind, i.number
+    FROM volume v JOIN image_version i ON i.id = v.image_version_id
+        LEFT JOIN released_attachment r ON r.volume_id = v.id AND NOT r.superseded
+            AND r.generation = v.generation AND r.attachment_id = v.last_attachment_id
+    WHERE v.state = 'released' ORDER BY v.released_at, v.n
 """
 _WAITING = "SELECT pool_id, count(*) FROM attachment WHERE state = 'waiting' GROUP BY pool_id"
 _ATTACHMENTS = """
     SELECT a.name, p.name, s.name, coalesce(i.number, 0), coalesce(v.slot, 0),
-        coalesce(v.size_bytes, 0)
+        coalesce(v.size_bytes, 0), a.user_name, a.user_kind
     FROM attachment a JOIN pool p ON p.id = a.pool_id JOIN server s ON s.id = a.server_id
     LEFT JOIN volume v ON v.id = a.volume_id LEFT JOIN image_version i ON i.id = v.image_version_id
     ORDER BY a.n
@@ -51,6 +56,7 @@ _HELD = ("attaching", "allocated", "detaching")
 def read(session: Session, *, now: float) -> Snapshot:
     """What the database knows; storages and fabrics are left to who can ask them."""
     return Snapshot(
+        at=now,
         images=_images(session),
         pools=_pools(session, now=now),
         servers=_servers(session),
@@ -96,8 +102,8 @@ def _pools(session: Session, *, now: float) -> tuple[PoolView, ...]:
     connection = session.connection()
     for pool_id, state, number, after_scrub, count in connection.exec_driver_sql(_VOLUMES):
         _count(counts[pool_id], state, number, after_scrub, count)
-    for pool_id, size_bytes in connection.exec_driver_sql(_RELEASED):
-        counts[pool_id]["released_bytes"] += (size_bytes,)
+    for pool_id, *released in connection.exec_driver_sql(_RELEASED):
+        counts[pool_id]["released"] += (_released(released, now=now),)
     for pool_id, count in connection.exec_driver_sql(_WAITING):
         counts[pool_id]["waiting"] = count
     for pool_id, ticket, remaining in holds.active(session, now=now):
@@ -114,6 +120,17 @@ def _pools(session: Session, *, now: float) -> tuple[PoolView, ...]:
     )
 
 
+def _released(row: Sequence[Any], *, now: float) -> ReleasedView:
+    size_bytes, released_at, name, user_name, user_kind, number = row
+    return ReleasedView(
+        size_bytes=size_bytes,
+        age_s=now - released_at,
+        attachment=name or "",
+        system_user=rows.user(user_name, user_kind),
+        image_version=number,
+    )
+
+
 def _no_volumes() -> dict[str, Any]:
     return {
         "ready": {},
@@ -121,7 +138,7 @@ def _no_volumes() -> dict[str, Any]:
         "held": {},
         "recycling": 0,
         "destroying": 0,
-        "released_bytes": (),
+        "released": (),
         "waiting": 0,
         "tickets": (),
     }
@@ -173,6 +190,7 @@ def _attachments(session: Session) -> tuple[AttachmentView, ...]:
             image_version=row[3],
             slot=bool(row[4]),
             size_bytes=row[5],
+            system_user=rows.user(row[6], row[7]),
         )
         for row in session.connection().exec_driver_sql(_ATTACHMENTS)
     )

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
 LIVE = text("deleted_at IS NULL")
+RELEASED = text("state = 'released'")
 
 
 class Meta(SQLModel, table=True):
@@ -92,6 +93,14 @@ class Pool(SQLModel, table=True):
     token_digest: str
     created_at: float
     deleted_at: float | None = None
+    scrub_max_age_s: float = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    scrub_max_bytes: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"}
+    )
+    scrub_verify: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
+    scrub_undo_window_s: float = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    scrub_windows: str = Field(default="[]", sa_column_kwargs={"server_default": "[]"})
+    scrub_assurance: str = Field(default="clear", sa_column_kwargs={"server_default": "clear"})
 
 
 class Server(SQLModel, table=True):
@@ -161,6 +170,7 @@ class Attachment(SQLModel, table=True):
     created_at: float
     allocated_at: float | None = None
     changed_at: float
+    resumed_release: float | None = None  # when the volume was released that it got back
 
 
 class Volume(SQLModel, table=True):
@@ -185,6 +195,7 @@ class Volume(SQLModel, table=True):
         Index("ix_volume_counts", "pool_id", "state", "image_version_id"),
         Index("ix_volume_version", "image_version_id"),
         Index("ix_volume_run", "scrub_run_id", sqlite_where=text("scrub_run_id IS NOT NULL")),
+        Index("ix_volume_released", "pool_id", "released_at", sqlite_where=RELEASED),
         CheckConstraint(
             "(state IN ('attaching', 'allocated', 'detaching')) = (attachment_id IS NOT NULL)",
             name="volume_has_one_attachment",
@@ -220,6 +231,42 @@ class Volume(SQLModel, table=True):
     error: str = ""
     created_at: float
     changed_at: float
+    # what was read back of this generation, as JSON, until its scrub record holds it
+    read_back: str = Field(default="", sa_column_kwargs={"server_default": ""})
+
+
+class ReleasedAttachment(SQLModel, table=True):
+    """An attachment that ended, whole, for as long as its volume is released and not scrubbed.
+
+    ``superseded``: another attachment of the same name was released after it.
+    """
+
+    __tablename__ = "released_attachment"
+    __table_args__ = (Index("ix_released_name", "name"), Index("ix_released_id", "attachment_id"))
+
+    volume_id: str = Field(primary_key=True)
+    generation: int
+    attachment_id: str
+    name: str
+    pool_id: str
+    user_name: str
+    user_kind: str
+    released_at: float
+    superseded: bool = False
+    attachment: str  # the row as JSON; the CHAP secret in it is sealed
+    server: str  # the server's row as JSON
+
+
+class AuditEntry(SQLModel, table=True):
+    """One link of the audit's chain; never changed. ``n`` has no gaps."""
+
+    __tablename__ = "audit_entry"
+    __table_args__ = (Index("ix_audit_at", "at"),)
+
+    n: int = Field(primary_key=True)
+    at: float
+    body: str  # the canonical JSON that is hashed
+    hash: str
 
 
 class Hold(SQLModel, table=True):
@@ -273,6 +320,7 @@ class ScrubRun(SQLModel, table=True):
     faulty: int = 0
     started_at: float
     finished_at: float | None = None
+    verify: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
 
 
 class ScrubRecord(SQLModel, table=True):
@@ -301,6 +349,12 @@ class ScrubRecord(SQLModel, table=True):
     released_at: float
     started_at: float
     finished_at: float
+    verify: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
+    result: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
+    expected: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    bytes_read: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+    digest: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    hash: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class Operation(SQLModel, table=True):

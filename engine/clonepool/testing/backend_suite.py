@@ -310,6 +310,15 @@ class BackendSuite:
             assert bytes(len(content)) == self.read(backend, volume)
         assert content == self.read(backend, image)
 
+    def test_what_is_read_back_is_what_a_server_wrote_and_then_zeros(
+        self, backend: StorageBackend, image: str, volume: str, content: bytes
+    ) -> None:
+        self.write(backend, volume, MIB - 3, b"secret")
+        assert b"secret" == backend.read(name=volume, offset=MIB - 3, length=6)
+        assert content[-5:] == backend.read(name=image, offset=len(content) - 5, length=MIB)
+        backend.erase(name=volume, method=ScrubMethod.ZERO)
+        assert bytes(len(content)) == backend.read(name=volume, offset=0, length=len(content))
+
     def test_an_interrupted_erase_can_be_repeated(
         self, backend: StorageBackend, volume: str, content: bytes
     ) -> None:
@@ -388,6 +397,8 @@ class BackendSuite:
         for verb in (backend.stat, backend.path):
             with pytest.raises(NotFound, match="absent"):
                 verb(name="absent")
+        with pytest.raises(NotFound, match="absent"):
+            backend.read(name="absent", offset=0, length=1)
         assert [] == list(backend.list())
 
     @pytest.mark.parametrize("name", _BAD_NAMES)
@@ -400,6 +411,7 @@ class BackendSuite:
             lambda: backend.clone(image=name, name=VOLUME, mode=CloneMode.AUTO),
             lambda: backend.erase(name=name, method=ScrubMethod.ZERO),
             lambda: backend.delete(name=name),
+            lambda: backend.read(name=name, offset=0, length=1),
             lambda: backend.stat(name=name),
             lambda: backend.path(name=name),
         )

@@ -18,6 +18,7 @@ from clonepool import commands
 _TIMEOUT_S: Final = 60.0
 # mkfs.xfs refuses less than 300 MB
 _XFS_SIZE_BYTES: Final = 768 * 2**20
+_EXT4_SIZE_BYTES: Final = 512 * 2**20
 # linux: fs/xfs/libxfs/xfs_fs.h
 _XFS_IOC_GOINGDOWN: Final = 0x8004587D
 _WITHOUT_LOG_FLUSH: Final = 2
@@ -80,6 +81,22 @@ def mounted_xfs(*, size_bytes: int = _XFS_SIZE_BYTES) -> Iterator[Path]:
     """The mount point of a fresh XFS with reflinks; gone at the end."""
     with xfs_disk(size_bytes=size_bytes) as disk:
         yield disk.mount_point
+
+
+@contextmanager
+def ext4_disk(*, size_bytes: int = _EXT4_SIZE_BYTES) -> Iterator[tuple[Path, Path]]:
+    """The medium (a file) and the mount point of a fresh ext4; gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="clonepool-ext4-") as folder:
+        image, mount_point = Path(folder, "ext4.img"), Path(folder, "mnt")
+        mount_point.mkdir()
+        with image.open("wb") as file:
+            file.truncate(size_bytes)
+        _run("mkfs.ext4", "-q", "-F", str(image))
+        _run("mount", "-t", "ext4", "-o", "loop", str(image), str(mount_point))
+        try:
+            yield image, mount_point
+        finally:
+            _run("umount", "--lazy", str(mount_point))
 
 
 @contextmanager

@@ -191,6 +191,7 @@ class StorageInfo(_message.Message):
     FREE_BYTES_FIELD_NUMBER: _builtins.int
     RESERVE_BYTES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PURGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     driver: _builtins.str
     thin_clones: _builtins.bool
@@ -203,6 +204,10 @@ class StorageInfo(_message.Message):
     """not empty: the storage does not answer"""
     @_builtins.property
     def scrub_methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def purges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """scrub methods that purge the medium; the others clear it"""
+
     def __init__(
         self,
         *,
@@ -216,10 +221,11 @@ class StorageInfo(_message.Message):
         free_bytes: _builtins.int = ...,
         reserve_bytes: _builtins.int = ...,
         error: _builtins.str = ...,
+        purges: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "erasure_note", b"erasure_note", "error", b"error", "free_bytes", b"free_bytes", "name", b"name", "reserve_bytes", b"reserve_bytes", "scrub_methods", b"scrub_methods", "thin_clones", b"thin_clones", "thin_reason", b"thin_reason", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "erasure_note", b"erasure_note", "error", b"error", "free_bytes", b"free_bytes", "name", b"name", "purges", b"purges", "reserve_bytes", b"reserve_bytes", "scrub_methods", b"scrub_methods", "thin_clones", b"thin_clones", "thin_reason", b"thin_reason", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -686,6 +692,12 @@ class ScrubPolicy(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     THEN_FIELD_NUMBER: _builtins.int
     ON_LOW_SPACE_FIELD_NUMBER: _builtins.int
+    MAX_AGE_S_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    VERIFY_FIELD_NUMBER: _builtins.int
+    UNDO_WINDOW_S_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    ASSURANCE_FIELD_NUMBER: _builtins.int
     threshold: _builtins.int
     """0: 10"""
     method: _builtins.str
@@ -694,6 +706,20 @@ class ScrubPolicy(_message.Message):
     """"": recycle; destroy"""
     on_low_space: _builtins.bool
     """absent: true"""
+    max_age_s: _builtins.float
+    """0: no trigger"""
+    max_bytes: _builtins.int
+    """0: no trigger"""
+    verify: _builtins.str
+    """"": none; sample; full"""
+    undo_window_s: _builtins.float
+    """0: a released volume is eligible at once"""
+    assurance: _builtins.str
+    """"": clear; purge (NIST SP 800-88)"""
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """when scrubbing may run, UTC: "mon-fri 22:00-06:00"; none: always"""
+
     def __init__(
         self,
         *,
@@ -701,10 +727,16 @@ class ScrubPolicy(_message.Message):
         method: _builtins.str = ...,
         then: _builtins.str = ...,
         on_low_space: _builtins.bool | None = ...,
+        max_age_s: _builtins.float = ...,
+        max_bytes: _builtins.int = ...,
+        verify: _builtins.str = ...,
+        undo_window_s: _builtins.float = ...,
+        windows: _abc.Iterable[_builtins.str] | None = ...,
+        assurance: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_on_low_space", b"_on_low_space", "on_low_space", b"on_low_space"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_low_space", b"_on_low_space", "method", b"method", "on_low_space", b"on_low_space", "then", b"then", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_low_space", b"_on_low_space", "assurance", b"assurance", "max_age_s", b"max_age_s", "max_bytes", b"max_bytes", "method", b"method", "on_low_space", b"on_low_space", "then", b"then", "threshold", b"threshold", "undo_window_s", b"undo_window_s", "verify", b"verify", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__on_low_space: _TypeAlias = _typing.Literal["on_low_space"]  # noqa: Y015
     _WhichOneofArgType__on_low_space: _TypeAlias = _typing.Literal["_on_low_space", b"_on_low_space"]  # noqa: Y015
@@ -1151,10 +1183,13 @@ class AttachmentSpec(_message.Message):
     SERVER_SELECTOR_FIELD_NUMBER: _builtins.int
     CHAP_FIELD_NUMBER: _builtins.int
     FORCE_DETACH_FIELD_NUMBER: _builtins.int
+    RESUME_RELEASED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     pool: _builtins.str
     server: _builtins.str
     force_detach: _builtins.bool
+    resume_released: _builtins.bool
+    """made again in time, it gets the volume back that it had"""
     @_builtins.property
     def system_user(self) -> Global___SystemUser:
         """needed for a shared image"""
@@ -1176,10 +1211,11 @@ class AttachmentSpec(_message.Message):
         server_selector: Global___ServerSelector | None = ...,
         chap: Global___ChapSpec | None = ...,
         force_detach: _builtins.bool = ...,
+        resume_released: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chap", b"chap", "inline_server", b"inline_server", "server", b"server", "server_ref", b"server_ref", "server_selector", b"server_selector", "system_user", b"system_user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chap", b"chap", "force_detach", b"force_detach", "inline_server", b"inline_server", "name", b"name", "pool", b"pool", "server", b"server", "server_ref", b"server_ref", "server_selector", b"server_selector", "system_user", b"system_user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chap", b"chap", "force_detach", b"force_detach", "inline_server", b"inline_server", "name", b"name", "pool", b"pool", "resume_released", b"resume_released", "server", b"server", "server_ref", b"server_ref", "server_selector", b"server_selector", "system_user", b"system_user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_server_ref: _TypeAlias = _typing.Literal["server", "inline_server", "server_selector"]  # noqa: Y015
     _WhichOneofArgType_server_ref: _TypeAlias = _typing.Literal["server_ref", b"server_ref"]  # noqa: Y015
@@ -1325,6 +1361,7 @@ class Attachment(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ALLOCATED_AT_FIELD_NUMBER: _builtins.int
     HOLD_NOTE_FIELD_NUMBER: _builtins.int
+    RESUMED_RELEASE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: _builtins.str
     """waiting, attached, detaching"""
@@ -1356,6 +1393,10 @@ class Attachment(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def allocated_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def resumed_release(self) -> _timestamp_pb2.Timestamp:
+        """When the volume was released that it got back; absent: it has a replica."""
+
     def __init__(
         self,
         *,
@@ -1378,10 +1419,11 @@ class Attachment(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         allocated_at: _timestamp_pb2.Timestamp | None = ...,
         hold_note: _builtins.str = ...,
+        resumed_release: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "connection", b"connection", "created_at", b"created_at", "spec", b"spec", "system_user", b"system_user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "connection", b"connection", "created_at", b"created_at", "resumed_release", b"resumed_release", "spec", b"spec", "system_user", b"system_user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "chap_secret", b"chap_secret", "chap_username", b"chap_username", "connection", b"connection", "created_at", b"created_at", "hold_note", b"hold_note", "id", b"id", "image_version", b"image_version", "lease_s", b"lease_s", "place", b"place", "pool_id", b"pool_id", "server_id", b"server_id", "server_name", b"server_name", "spec", b"spec", "state", b"state", "system_user", b"system_user", "volume_generation", b"volume_generation", "volume_id", b"volume_id", "warm", b"warm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "chap_secret", b"chap_secret", "chap_username", b"chap_username", "connection", b"connection", "created_at", b"created_at", "hold_note", b"hold_note", "id", b"id", "image_version", b"image_version", "lease_s", b"lease_s", "place", b"place", "pool_id", b"pool_id", "resumed_release", b"resumed_release", "server_id", b"server_id", "server_name", b"server_name", "spec", b"spec", "state", b"state", "system_user", b"system_user", "volume_generation", b"volume_generation", "volume_id", b"volume_id", "warm", b"warm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1487,6 +1529,31 @@ class DeleteAttachmentRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteAttachmentRequest: _TypeAlias = DeleteAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class UndoReleaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
+    VOLUME_ID_FIELD_NUMBER: _builtins.int
+    attachment: _builtins.str
+    """id or name"""
+    volume_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        attachment: _builtins.str = ...,
+        volume_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "ref", b"ref", "volume_id", b"volume_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "ref", b"ref", "volume_id", b"volume_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_ref: _TypeAlias = _typing.Literal["attachment", "volume_id"]  # noqa: Y015
+    _WhichOneofArgType_ref: _TypeAlias = _typing.Literal["ref", b"ref"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_ref) -> _WhichOneofReturnType_ref | None: ...
+
+Global___UndoReleaseRequest: _TypeAlias = UndoReleaseRequest  # noqa: Y015
 
 @_typing.final
 class ListAttachmentsResponse(_message.Message):
@@ -1832,11 +1899,12 @@ class ScrubRun(_message.Message):
     FAULTY_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
+    VERIFY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     pool: _builtins.str
     """name"""
     trigger: _builtins.str
-    """threshold, demand, low_space, deletion"""
+    """threshold, bytes, age, demand, low_space, deletion, retry, destroy"""
     method: _builtins.str
     state: _builtins.str
     """running, done, failed"""
@@ -1845,6 +1913,8 @@ class ScrubRun(_message.Message):
     recycled: _builtins.int
     destroyed: _builtins.int
     faulty: _builtins.int
+    verify: _builtins.str
+    """none, sample, full"""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1864,10 +1934,11 @@ class ScrubRun(_message.Message):
         faulty: _builtins.int = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
+        verify: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroyed", b"destroyed", "faulty", b"faulty", "finished_at", b"finished_at", "id", b"id", "method", b"method", "pool", b"pool", "recycled", b"recycled", "scrubbed", b"scrubbed", "started_at", b"started_at", "state", b"state", "trigger", b"trigger", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroyed", b"destroyed", "faulty", b"faulty", "finished_at", b"finished_at", "id", b"id", "method", b"method", "pool", b"pool", "recycled", b"recycled", "scrubbed", b"scrubbed", "started_at", b"started_at", "state", b"state", "trigger", b"trigger", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1941,6 +2012,12 @@ class ScrubRecord(_message.Message):
     RELEASED_AT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
+    VERIFY_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    BYTES_READ_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     volume_id: _builtins.str
     generation: _builtins.int
@@ -1952,6 +2029,17 @@ class ScrubRecord(_message.Message):
     then: _builtins.str
     """recycle, destroy"""
     size_bytes: _builtins.int
+    verify: _builtins.str
+    """none, sample, full"""
+    result: _builtins.str
+    """passed; none: not asked for; gone: nothing was left to read"""
+    expected: _builtins.str
+    """what was read is held against zeros, or the image's bytes"""
+    bytes_read: _builtins.int
+    digest: _builtins.str
+    """SHA-256 of what was read, hex"""
+    hash: _builtins.str
+    """the record's own in the audit's chain"""
     @_builtins.property
     def system_user(self) -> Global___SystemUser: ...
     @_builtins.property
@@ -1980,14 +2068,62 @@ class ScrubRecord(_message.Message):
         released_at: _timestamp_pb2.Timestamp | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
+        verify: _builtins.str = ...,
+        result: _builtins.str = ...,
+        expected: _builtins.str = ...,
+        bytes_read: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "finished_at", b"finished_at", "released_at", b"released_at", "started_at", b"started_at", "system_user", b"system_user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "attachment_id", b"attachment_id", "finished_at", b"finished_at", "generation", b"generation", "id", b"id", "method", b"method", "pool", b"pool", "released_at", b"released_at", "run_id", b"run_id", "server_name", b"server_name", "size_bytes", b"size_bytes", "started_at", b"started_at", "system_user", b"system_user", "then", b"then", "volume_id", b"volume_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "attachment_id", b"attachment_id", "bytes_read", b"bytes_read", "digest", b"digest", "expected", b"expected", "finished_at", b"finished_at", "generation", b"generation", "hash", b"hash", "id", b"id", "method", b"method", "pool", b"pool", "released_at", b"released_at", "result", b"result", "run_id", b"run_id", "server_name", b"server_name", "size_bytes", b"size_bytes", "started_at", b"started_at", "system_user", b"system_user", "then", b"then", "verify", b"verify", "volume_id", b"volume_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScrubRecord: _TypeAlias = ScrubRecord  # noqa: Y015
+
+@_typing.final
+class ExportAuditRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """leaves out the entries before it; absent: all of them"""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAuditRequest: _TypeAlias = ExportAuditRequest  # noqa: Y015
+
+@_typing.final
+class AuditLine(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """JSON, without the newline"""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditLine: _TypeAlias = AuditLine  # noqa: Y015
 
 @_typing.final
 class ListScrubRecordsRequest(_message.Message):

@@ -169,6 +169,11 @@ class EngineStub:
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.UndoRelease = channel.unary_unary(
+                '/clonepool.v1.Engine/UndoRelease',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.UndoReleaseRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Attachment.FromString,
+                _registered_method=True)
         self.GetVolume = channel.unary_unary(
                 '/clonepool.v1.Engine/GetVolume',
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
@@ -178,6 +183,16 @@ class EngineStub:
                 '/clonepool.v1.Engine/ListVolumes',
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListVolumesRequest.SerializeToString,
                 response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListVolumesResponse.FromString,
+                _registered_method=True)
+        self.RetryVolume = channel.unary_unary(
+                '/clonepool.v1.Engine/RetryVolume',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ScrubRun.FromString,
+                _registered_method=True)
+        self.DestroyVolume = channel.unary_unary(
+                '/clonepool.v1.Engine/DestroyVolume',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ScrubRun.FromString,
                 _registered_method=True)
         self.StartScrub = channel.unary_unary(
                 '/clonepool.v1.Engine/StartScrub',
@@ -198,6 +213,11 @@ class EngineStub:
                 '/clonepool.v1.Engine/ListScrubRecords',
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListScrubRecordsRequest.SerializeToString,
                 response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListScrubRecordsResponse.FromString,
+                _registered_method=True)
+        self.ExportAudit = channel.unary_stream(
+                '/clonepool.v1.Engine/ExportAudit',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ExportAuditRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.AuditLine.FromString,
                 _registered_method=True)
         self.GetOperation = channel.unary_unary(
                 '/clonepool.v1.Engine/GetOperation',
@@ -443,6 +463,17 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UndoRelease(self, request, context):
+        """Undo a release while the volume is still `released`: the attachment is there again, with its
+        own id, volume, bytes and image version, granted anew. Undone already: the same answer.
+        NOT_FOUND: never released, or scrubbed by now; FAILED_PRECONDITION: the pool or the server was
+        deleted, or the server serves somebody else; ALREADY_EXISTS: the name is taken again;
+        RESOURCE_EXHAUSTED: the pool is at max_replicas and nothing can make room.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetVolume(self, request, context):
         """NOT_FOUND.
         """
@@ -456,8 +487,25 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryVolume(self, request, context):
+        """Scrub a faulty volume once more, by id; it is reused as its pool's policy says. Being scrubbed
+        already: that run. NOT_FOUND; FAILED_PRECONDITION: it is not faulty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DestroyVolume(self, request, context):
+        """The same, and then it is destroyed: its bytes are still erased first. Absent: OK, an empty run.
+        FAILED_PRECONDITION: it is not faulty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StartScrub(self, request, context):
-        """Scrub a pool's released volumes now. Nothing released: an empty run is not made, `id` is "".
+        """Scrub a pool's released volumes now, in a window or not; those whose undo window is open are
+        left. Nothing to scrub: an empty run is not made, `id` is "".
         NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -479,6 +527,14 @@ class EngineServicer:
 
     def ListScrubRecords(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAudit(self, request, context):
+        """The audit as JSON lines, all of one moment: a header, the chain of who had which volume and
+        how it was erased, who has what now, an end. RESOURCE_EXHAUSTED: too many watchers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -666,6 +722,11 @@ def add_EngineServicer_to_server(servicer, server):
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.FromString,
                     response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.SerializeToString,
             ),
+            'UndoRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoRelease,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.UndoReleaseRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Attachment.SerializeToString,
+            ),
             'GetVolume': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVolume,
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
@@ -675,6 +736,16 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.ListVolumes,
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListVolumesRequest.FromString,
                     response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListVolumesResponse.SerializeToString,
+            ),
+            'RetryVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryVolume,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ScrubRun.SerializeToString,
+            ),
+            'DestroyVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.DestroyVolume,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ScrubRun.SerializeToString,
             ),
             'StartScrub': grpc.unary_unary_rpc_method_handler(
                     servicer.StartScrub,
@@ -695,6 +766,11 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.ListScrubRecords,
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListScrubRecordsRequest.FromString,
                     response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListScrubRecordsResponse.SerializeToString,
+            ),
+            'ExportAudit': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAudit,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ExportAuditRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.AuditLine.SerializeToString,
             ),
             'GetOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOperation,
@@ -1467,6 +1543,33 @@ class Engine:
             _registered_method=True)
 
     @staticmethod
+    def UndoRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/UndoRelease',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.UndoReleaseRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.Attachment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetVolume(request,
             target,
             options=(),
@@ -1510,6 +1613,60 @@ class Engine:
             '/clonepool.v1.Engine/ListVolumes',
             clonepool_dot_api_dot_v1_dot_engine__pb2.ListVolumesRequest.SerializeToString,
             clonepool_dot_api_dot_v1_dot_engine__pb2.ListVolumesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/RetryVolume',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ScrubRun.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DestroyVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/DestroyVolume',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ScrubRun.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1618,6 +1775,33 @@ class Engine:
             '/clonepool.v1.Engine/ListScrubRecords',
             clonepool_dot_api_dot_v1_dot_engine__pb2.ListScrubRecordsRequest.SerializeToString,
             clonepool_dot_api_dot_v1_dot_engine__pb2.ListScrubRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/clonepool.v1.Engine/ExportAudit',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ExportAuditRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.AuditLine.FromString,
             options,
             channel_credentials,
             insecure,

@@ -123,17 +123,37 @@ class EngineStub:
     """Those that are not over, oldest first."""
     ReleaseHold: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]
     """What is left of it is anybody's again; what was taken stays with who took it. Absent: OK."""
+    UndoRelease: _grpc.UnaryUnaryMultiCallable[_engine_pb2.UndoReleaseRequest, _engine_pb2.Attachment]
+    """Undo a release while the volume is still `released`: the attachment is there again, with its
+    own id, volume, bytes and image version, granted anew. Undone already: the same answer.
+    NOT_FOUND: never released, or scrubbed by now; FAILED_PRECONDITION: the pool or the server was
+    deleted, or the server serves somebody else; ALREADY_EXISTS: the name is taken again;
+    RESOURCE_EXHAUSTED: the pool is at max_replicas and nothing can make room.
+    """
     GetVolume: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Volume]
     """NOT_FOUND."""
     ListVolumes: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListVolumesRequest, _engine_pb2.ListVolumesResponse]
+    RetryVolume: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ScrubRun]
+    """Scrub a faulty volume once more, by id; it is reused as its pool's policy says. Being scrubbed
+    already: that run. NOT_FOUND; FAILED_PRECONDITION: it is not faulty.
+    """
+    DestroyVolume: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ScrubRun]
+    """The same, and then it is destroyed: its bytes are still erased first. Absent: OK, an empty run.
+    FAILED_PRECONDITION: it is not faulty.
+    """
     StartScrub: _grpc.UnaryUnaryMultiCallable[_engine_pb2.StartScrubRequest, _engine_pb2.ScrubRun]
-    """Scrub a pool's released volumes now. Nothing released: an empty run is not made, `id` is "".
+    """Scrub a pool's released volumes now, in a window or not; those whose undo window is open are
+    left. Nothing to scrub: an empty run is not made, `id` is "".
     NOT_FOUND.
     """
     GetScrubRun: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ScrubRun]
     """NOT_FOUND."""
     ListScrubRuns: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListScrubRunsRequest, _engine_pb2.ListScrubRunsResponse]
     ListScrubRecords: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListScrubRecordsRequest, _engine_pb2.ListScrubRecordsResponse]
+    ExportAudit: _grpc.UnaryStreamMultiCallable[_engine_pb2.ExportAuditRequest, _engine_pb2.AuditLine]
+    """The audit as JSON lines, all of one moment: a header, the chain of who had which volume and
+    how it was erased, who has what now, an end. RESOURCE_EXHAUSTED: too many watchers.
+    """
     GetOperation: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Operation]
     """NOT_FOUND."""
     ListOperations: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListOperationsRequest, _engine_pb2.ListOperationsResponse]
@@ -239,17 +259,37 @@ class EngineAsyncStub(EngineStub):
     """Those that are not over, oldest first."""
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]  # type: ignore[assignment]
     """What is left of it is anybody's again; what was taken stays with who took it. Absent: OK."""
+    UndoRelease: _aio.UnaryUnaryMultiCallable[_engine_pb2.UndoReleaseRequest, _engine_pb2.Attachment]  # type: ignore[assignment]
+    """Undo a release while the volume is still `released`: the attachment is there again, with its
+    own id, volume, bytes and image version, granted anew. Undone already: the same answer.
+    NOT_FOUND: never released, or scrubbed by now; FAILED_PRECONDITION: the pool or the server was
+    deleted, or the server serves somebody else; ALREADY_EXISTS: the name is taken again;
+    RESOURCE_EXHAUSTED: the pool is at max_replicas and nothing can make room.
+    """
     GetVolume: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Volume]  # type: ignore[assignment]
     """NOT_FOUND."""
     ListVolumes: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListVolumesRequest, _engine_pb2.ListVolumesResponse]  # type: ignore[assignment]
+    RetryVolume: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ScrubRun]  # type: ignore[assignment]
+    """Scrub a faulty volume once more, by id; it is reused as its pool's policy says. Being scrubbed
+    already: that run. NOT_FOUND; FAILED_PRECONDITION: it is not faulty.
+    """
+    DestroyVolume: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ScrubRun]  # type: ignore[assignment]
+    """The same, and then it is destroyed: its bytes are still erased first. Absent: OK, an empty run.
+    FAILED_PRECONDITION: it is not faulty.
+    """
     StartScrub: _aio.UnaryUnaryMultiCallable[_engine_pb2.StartScrubRequest, _engine_pb2.ScrubRun]  # type: ignore[assignment]
-    """Scrub a pool's released volumes now. Nothing released: an empty run is not made, `id` is "".
+    """Scrub a pool's released volumes now, in a window or not; those whose undo window is open are
+    left. Nothing to scrub: an empty run is not made, `id` is "".
     NOT_FOUND.
     """
     GetScrubRun: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ScrubRun]  # type: ignore[assignment]
     """NOT_FOUND."""
     ListScrubRuns: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListScrubRunsRequest, _engine_pb2.ListScrubRunsResponse]  # type: ignore[assignment]
     ListScrubRecords: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListScrubRecordsRequest, _engine_pb2.ListScrubRecordsResponse]  # type: ignore[assignment]
+    ExportAudit: _aio.UnaryStreamMultiCallable[_engine_pb2.ExportAuditRequest, _engine_pb2.AuditLine]  # type: ignore[assignment]
+    """The audit as JSON lines, all of one moment: a header, the chain of who had which volume and
+    how it was erased, who has what now, an end. RESOURCE_EXHAUSTED: too many watchers.
+    """
     GetOperation: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Operation]  # type: ignore[assignment]
     """NOT_FOUND."""
     ListOperations: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListOperationsRequest, _engine_pb2.ListOperationsResponse]  # type: ignore[assignment]
@@ -516,6 +556,19 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         """What is left of it is anybody's again; what was taken stays with who took it. Absent: OK."""
 
     @_abc_1.abstractmethod
+    def UndoRelease(
+        self,
+        request: _engine_pb2.UndoReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.Attachment, _abc.Awaitable[_engine_pb2.Attachment]]:
+        """Undo a release while the volume is still `released`: the attachment is there again, with its
+        own id, volume, bytes and image version, granted anew. Undone already: the same answer.
+        NOT_FOUND: never released, or scrubbed by now; FAILED_PRECONDITION: the pool or the server was
+        deleted, or the server serves somebody else; ALREADY_EXISTS: the name is taken again;
+        RESOURCE_EXHAUSTED: the pool is at max_replicas and nothing can make room.
+        """
+
+    @_abc_1.abstractmethod
     def GetVolume(
         self,
         request: _engine_pb2.GetRequest,
@@ -531,12 +584,33 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.ListVolumesResponse, _abc.Awaitable[_engine_pb2.ListVolumesResponse]]: ...
 
     @_abc_1.abstractmethod
+    def RetryVolume(
+        self,
+        request: _engine_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.ScrubRun, _abc.Awaitable[_engine_pb2.ScrubRun]]:
+        """Scrub a faulty volume once more, by id; it is reused as its pool's policy says. Being scrubbed
+        already: that run. NOT_FOUND; FAILED_PRECONDITION: it is not faulty.
+        """
+
+    @_abc_1.abstractmethod
+    def DestroyVolume(
+        self,
+        request: _engine_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.ScrubRun, _abc.Awaitable[_engine_pb2.ScrubRun]]:
+        """The same, and then it is destroyed: its bytes are still erased first. Absent: OK, an empty run.
+        FAILED_PRECONDITION: it is not faulty.
+        """
+
+    @_abc_1.abstractmethod
     def StartScrub(
         self,
         request: _engine_pb2.StartScrubRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.ScrubRun, _abc.Awaitable[_engine_pb2.ScrubRun]]:
-        """Scrub a pool's released volumes now. Nothing released: an empty run is not made, `id` is "".
+        """Scrub a pool's released volumes now, in a window or not; those whose undo window is open are
+        left. Nothing to scrub: an empty run is not made, `id` is "".
         NOT_FOUND.
         """
 
@@ -561,6 +635,16 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         request: _engine_pb2.ListScrubRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.ListScrubRecordsResponse, _abc.Awaitable[_engine_pb2.ListScrubRecordsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ExportAudit(
+        self,
+        request: _engine_pb2.ExportAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_engine_pb2.AuditLine], _abc.AsyncIterator[_engine_pb2.AuditLine]]:
+        """The audit as JSON lines, all of one moment: a header, the chain of who had which volume and
+        how it was erased, who has what now, an end. RESOURCE_EXHAUSTED: too many watchers.
+        """
 
     @_abc_1.abstractmethod
     def GetOperation(
