@@ -45,9 +45,10 @@ check: setup ## format, lint, types, layers, generated files, sizes, scripts
 	    else echo 'shellcheck is not installed: scripts were not looked over'; fi
 	@if command -v actionlint >/dev/null; then set -x; actionlint; fi
 
-bench: setup packages pulumi ## the figures, each beside its floor
+bench: setup packages pulumi ## the figures, each beside its floor; ARGS=--quick for a few rounds
+	@$(PYTHON) -m tools.pulumi_extras yaml >/dev/null || [ $$? -eq 3 ]
 	@pulumi=$$($(PYTHON) tools/pulumi_cli.py --find) || true; \
-	PATH="$(CURDIR)/.venv/bin$${pulumi:+:$$pulumi}:$$PATH" $(PYTHON) benchmarks/run.py
+	PATH="$(CURDIR)/.venv/bin$${pulumi:+:$$pulumi}:$$PATH" $(PYTHON) benchmarks/run.py $(ARGS)
 
 lock: ## make requirements.lock anew from pyproject.toml (needs uv); UPGRADE=1 takes newer versions
 	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url \

@@ -94,9 +94,7 @@ def test_a_change_and_its_event_are_kept_both_or_neither(
     assert ([], set()) == (told(database), kept(database))
 
 
-def test_more_rows_than_a_statement_takes_are_all_kept(
-    database: Database, writer: Writer
-) -> None:
+def test_more_rows_than_a_statement_takes_are_all_kept(database: Database, writer: Writer) -> None:
     def many(transaction: Transaction) -> None:
         for number in range(7000):
             events.add(transaction, now=1.0, subject="a", reason="B", message=str(number))
