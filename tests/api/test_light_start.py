@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 LIGHTLY = "import sys; from clonepool.api.light_start import import_grpc; import_grpc(); "
 
@@ -41,6 +42,17 @@ import asyncio
 print(asyncio.run(ask()))
 """
     assert "UNAVAILABLE" == said(LIGHTLY + program)
+
+
+def test_a_grpc_that_needs_asyncio_at_once_is_imported_all_the_same(tmp_path: Path) -> None:
+    """As a later version may; submodules can't be found through a placeholder."""
+    package = tmp_path / "grpc"
+    package.mkdir()
+    (package / "__init__.py").write_text("import asyncio.events\nwhole = True\n")
+    program = (
+        f"sys.path.insert(0, {str(tmp_path)!r}); import_grpc(); import grpc; print(grpc.whole)"
+    )
+    assert "True" == said(LIGHTLY.removesuffix("import_grpc(); ") + program)
 
 
 def test_nothing_changes_where_both_are_loaded_already() -> None:
