@@ -202,3 +202,17 @@ def test_what_can_not_run_here_is_left_out_with_the_reason(
 
 def only_tgtd(name: str, **_options: str) -> str | None:
     return "/usr/sbin/tgtd" if name == "tgtd" else None
+
+
+def test_one_that_fails_takes_no_other_with_it(
+    scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A whole run takes a quarter of an hour."""
+    (scratch / "file").write_text("no folder")
+    written = scratch / "results.json"
+    words = ["--only", "memory", "--only", "attach", "--scratch", str(scratch / "file")]
+    assert 1 == run.main([*words, "--json", str(written)])
+    said = json.loads(written.read_text())["skipped"]
+    assert ["memory", "attach"] == list(said)
+    assert all(text.startswith("failed: ") for text in said.values())
+    assert "memory: failed: " in capsys.readouterr().out
