@@ -47,9 +47,10 @@ check: setup ## format, lint, types, layers, generated files, sizes, scripts
 	    else echo 'shellcheck is not installed: scripts were not looked over'; fi
 	$(PYTHON) -m tools.lint_workflows
 
-bench: setup packages pulumi ## the figures, each beside its floor
+bench: setup packages pulumi ## the figures, each beside its floor; ARGS=--quick for a few rounds
+	@$(PYTHON) -m tools.pulumi_extras yaml >/dev/null || [ $$? -eq 3 ]
 	@pulumi=$$($(PYTHON) tools/pulumi_cli.py --find) || true; \
-	PATH="$(CURDIR)/.venv/bin$${pulumi:+:$$pulumi}:$$PATH" $(PYTHON) benchmarks/run.py
+	PATH="$(CURDIR)/.venv/bin$${pulumi:+:$$pulumi}:$$PATH" $(PYTHON) benchmarks/run.py $(ARGS)
 
 soak: setup packages ## 10,000 servers come and go; CYCLES=100000 for more
 	@CLONEPOOL_SOAK_CYCLES=$(or $(CYCLES),10000) $(PYTHON) -m pytest tests/soak $(ARGS)

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.needs import need_pulumi, need_tgt
-from benchmarks.stacks import FULL, QUICK, SMOKE, Sizes, measure, pulumi_floor, python_stack
+from benchmarks.stacks import (
+    FULL,
+    QUICK,
+    SMOKE,
+    Comparison,
+    Sizes,
+    measure,
+    pulumi_floor,
+    python_stack,
+)
 
 NAME = "pulumi_up"
 __all__ = ["FULL", "NAME", "QUICK", "SMOKE", "run"]
@@ -29,11 +38,9 @@ def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
     """Preview, up and destroy of both stacks; in between the pool is scrubbed full again."""
     need_tgt()
     pulumi_bin = need_pulumi()
-    return measure(
+    comparison = Comparison(
         benchmark=NAME,
         command="pulumi",
-        scratch=scratch,
-        sizes=sizes,
         floor=lambda folder, count: pulumi_floor(folder, pulumi_bin, count=count),
         subject=lambda folder, site: python_stack(
             folder,
@@ -42,3 +49,4 @@ def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
             endpoint=site.endpoint,
         ),
     )
+    return measure(comparison, scratch=scratch, sizes=sizes)

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,12 +98,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = datetime.now(UTC)
     figures: list[Figure] = []
     skipped: dict[str, str] = {}
+    failed: list[str] = []
     for name in asked.only or NAMES:
         say(f"{name} ...")
         try:
             figures += measure(name, quick=asked.quick, scratch=asked.scratch)
         except Skip as reason:
-            skipped[name] = str(reason)
+            skipped[name] = f"left out: {reason}"
+        except Exception as error:  # noqa: BLE001 - the others took minutes and are not lost with it
+            traceback.print_exc()
+            skipped[name] = f"failed: {error}"
+            failed.append(name)
     say(f"done in {time.time() - began.timestamp():.0f} s")
     show(figures, skipped=skipped)
     content = report.document(
@@ -118,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in kept:
         report.write(path, content)
         say(f"written to {path}")
-    return 0
+    return 1 if failed else 0
 
 
 def show(figures: Sequence[Figure], *, skipped: dict[str, str]) -> None:
@@ -128,7 +134,7 @@ def show(figures: Sequence[Figure], *, skipped: dict[str, str]) -> None:
         print()
         print(report.floors(figures))
     for name, reason in skipped.items():
-        print(f"{name}: left out: {reason}")
+        print(f"{name}: {reason}")
 
 
 def say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from benchmarks import remote_site
 from benchmarks.figures import NO_GOAL, Figure, Goal
 from benchmarks.processes import CHECKOUT, EngineProcess, engine_process
-from benchmarks.rounds import alternate
+from benchmarks.rounds import Pairs, alternate
 from clonepool.api.client import EngineClient
 from tests.support.pulumi_project import PulumiProject
 
@@ -33,7 +33,7 @@ class Sizes:
     counts: Sequence[int]
 
 
-FULL = Sizes(rounds=5, counts=(1, 10, 100))
+FULL = Sizes(rounds=4, counts=(1, 10, 100))
 QUICK = Sizes(rounds=2, counts=(1, 10, 100))
 SMOKE = Sizes(rounds=1, counts=(1, 3))
 
@@ -90,48 +90,73 @@ def pulumi_floor(folder: Path, pulumi_bin: Path, *, count: int) -> PulumiStack:
     return python_stack(folder, pulumi_bin, _NOTHING.format(count=count), endpoint="")
 
 
-def measure(
-    *,
-    benchmark: str,
-    command: str,
-    scratch: Path,
-    sizes: Sizes,
-    floor: Callable[[Path, int], Stack],
-    subject: Callable[[Path, StackSite], Stack],
-    floor_name: str = "the same command on {count} dynamic resources that do nothing",
-    timed: str = "up",
-    goal: Goal = PULUMI_GOAL,
-) -> list[Figure]:
-    """Both stacks in turns. Of the smaller ones only the step ``timed`` is shown.
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two stacks to be made in turns, and how the figures are called.
 
-    ``floor`` and ``subject`` lay a project out in a folder that is not there yet.
+    ``floor`` and ``subject`` lay a project out in a folder that is not there yet. ``timed`` is the
+    step that has the goal.
     """
+
+    benchmark: str
+    command: str
+    floor: Callable[[Path, int], Stack]
+    subject: Callable[[Path, StackSite], Stack]
+    floor_name: str = "the same command on as many dynamic resources that do nothing"
+    timed: str = "up"
+    goal: Goal = PULUMI_GOAL
+
+
+def measure(comparison: Comparison, *, scratch: Path, sizes: Sizes) -> list[Figure]:
+    """Each number of attachments; every step of the largest, of the others the one ``timed``."""
     figures: list[Figure] = []
     with engine_process(scratch / "engine" / "state") as engine, engine.client() as client:
         remote_site.add_image(client, "web", folder=scratch)
         for count in sizes.counts:
             site = _site(engine, client, count=count)
-            below = floor(scratch / f"nothing-{count}", count)
-            above = subject(scratch / f"attachments-{count}", site)
-            pairs = alternate(
-                rounds=sizes.rounds,
-                floor=lambda _number, stack=below: stack.go_through(),
-                subject=lambda _number, stack=above, site=site: _attach_all(stack, client, site),
-            )
-            steps = pairs.floor[0] if count == max(sizes.counts) else (timed,)
-            figures += [
-                Figure(
-                    benchmark=benchmark,
-                    name=f"{command} {step}, {count} attachment{'' if count == 1 else 's'}",
-                    unit="s",
-                    floor_name=floor_name.format(count="as many"),
-                    floor=[each[step] for each in pairs.floor],
-                    subject=[each[step] for each in pairs.subject],
-                    goal=goal if step == timed and count == max(sizes.counts) else NO_GOAL,
-                )
-                for step in steps
-            ]
+            below = comparison.floor(scratch / f"nothing-{count}", count)
+            above = comparison.subject(scratch / f"attachments-{count}", site)
+            pairs = _in_turns(below, above, client, site, rounds=sizes.rounds)
+            if count == max(sizes.counts):
+                steps = tuple(pairs.floor[0])
+                goal = comparison.goal
+            else:
+                steps, goal = (comparison.timed,), NO_GOAL
+            figures += _figures(comparison, pairs, site, steps=steps, goal=goal)
     return figures
+
+
+def _in_turns(
+    below: Stack, above: Stack, client: EngineClient, site: StackSite, *, rounds: int
+) -> Pairs[Steps]:
+    return alternate(
+        rounds=rounds,
+        floor=lambda _number: below.go_through(),
+        subject=lambda _number: _attach_all(above, client, site),
+    )
+
+
+def _figures(
+    comparison: Comparison,
+    pairs: Pairs[Steps],
+    site: StackSite,
+    *,
+    steps: Sequence[str],
+    goal: Goal,
+) -> list[Figure]:
+    many = f"{site.count} attachment{'' if site.count == 1 else 's'}"
+    return [
+        Figure(
+            benchmark=comparison.benchmark,
+            name=f"{comparison.command} {step}, {many}",
+            unit="s",
+            floor_name=comparison.floor_name,
+            floor=[each[step] for each in pairs.floor],
+            subject=[each[step] for each in pairs.subject],
+            goal=goal if step == comparison.timed else NO_GOAL,
+        )
+        for step in steps
+    ]
 
 
 def _site(engine: EngineProcess, client: EngineClient, *, count: int) -> StackSite:

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.figures import Figure, Goal
 from benchmarks.needs import need_terraform, need_tgt
 from benchmarks.processes import BIN
-from benchmarks.stacks import FULL, QUICK, SMOKE, Sizes, StackSite, Steps, measure
+from benchmarks.stacks import FULL, QUICK, SMOKE, Comparison, Sizes, StackSite, Steps, measure
 from tests.terraform.project import TerraformProject
 
 NAME = "terraform_apply"
@@ -64,31 +64,26 @@ def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
     home.mkdir()
     _install_provider(home)
 
-    def stack(folder: Path, configuration: str, endpoint: str) -> Stack:
+    def subject(folder: Path, site: StackSite) -> Stack:
         project = TerraformProject(
             folder=folder,
             home=home,
             terraform=terraform,
-            variables={"CLONEPOOL_ENDPOINT": endpoint},
+            variables={"CLONEPOOL_ENDPOINT": site.endpoint},
         )
-        project.init(configuration)
+        project.init(_ATTACHMENTS.format(count=site.count, pool=site.pool))
         return Stack(project=project)
 
-    def subject(folder: Path, site: StackSite) -> Stack:
-        text = _ATTACHMENTS.format(count=site.count, pool=site.pool)
-        return stack(folder, text, site.endpoint)
-
-    return measure(
+    comparison = Comparison(
         benchmark=NAME,
         command="terraform",
-        scratch=scratch,
-        sizes=sizes,
         floor=lambda folder, count: _floor(folder, home, terraform, count=count),
         subject=subject,
-        floor_name="the same command on {count} of the built-in terraform_data",
+        floor_name="the same command on as many of the built-in terraform_data",
         timed="apply",
         goal=GOAL,
     )
+    return measure(comparison, scratch=scratch, sizes=sizes)
 
 
 def _floor(folder: Path, home: Path, terraform: str, *, count: int) -> Stack:

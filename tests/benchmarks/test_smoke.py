@@ -17,9 +17,12 @@ from benchmarks import (
     flatness,
     memory,
     needs,
+    plugin_up,
+    provider_start,
     pulumi_up,
     run,
     start,
+    terraform_apply,
 )
 from benchmarks.bulk import add_volumes
 from benchmarks.figures import Figure, Skip
@@ -105,15 +108,49 @@ def test_filling_by_copies_where_no_xfs_can_be_had(
     assert ["filling a pool, sparse copy"] == names(figures)
 
 
+def of_stacks(command: str, steps: Sequence[str], *, timed: str) -> list[str]:
+    return [
+        f"{command} {timed}, 1 attachment",
+        *(f"{command} {step}, 3 attachments" for step in steps),
+    ]
+
+
 @pytest.mark.tgt
 @pytest.mark.pulumi
 @pytest.mark.slow
 def test_pulumi_up_against_resources_that_do_nothing(scratch: Path) -> None:
-    assert [
-        "pulumi preview, 3 attachments",
-        "pulumi up, 3 attachments",
-        "pulumi destroy, 3 attachments",
-    ] == names(pulumi_up.run(scratch=scratch, sizes=pulumi_up.SMOKE))
+    expected = of_stacks("pulumi", ("preview", "up", "destroy"), timed="up")
+    assert expected == names(pulumi_up.run(scratch=scratch, sizes=pulumi_up.SMOKE))
+
+
+@pytest.mark.tgt
+@pytest.mark.pulumi
+@pytest.mark.pulumi_yaml
+@pytest.mark.slow
+def test_the_plugin_s_up_against_resources_that_do_nothing(scratch: Path) -> None:
+    needs.pulumi_extras.ensure(["yaml"])
+    expected = of_stacks("plugin", ("preview", "up", "destroy"), timed="up")
+    assert expected == names(plugin_up.run(scratch=scratch, sizes=plugin_up.SMOKE))
+
+
+@pytest.mark.tgt
+@pytest.mark.terraform
+@pytest.mark.slow
+def test_terraform_apply_against_the_built_in_resource(scratch: Path) -> None:
+    expected = of_stacks("terraform", ("plan", "apply", "destroy"), timed="apply")
+    assert expected == names(terraform_apply.run(scratch=scratch, sizes=terraform_apply.SMOKE))
+
+
+@pytest.mark.slow
+def test_starts_of_the_providers(scratch: Path) -> None:
+    started = (
+        "dynamic provider to its first hook",
+        "Pulumi plugin to Handshake and GetPluginInfo",
+        "Terraform provider to its handshake line",
+        "Terraform provider to its schema",
+    )
+    expected = [f"{name}, against {floor}" for name in started for floor in ("import grpc", "pass")]
+    assert expected == names(provider_start.run(scratch=scratch, sizes=provider_start.SMOKE))
 
 
 @pytest.mark.slow
@@ -152,9 +189,30 @@ def test_what_can_not_run_here_is_left_out_with_the_reason(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(needs.pulumi_cli, "find", lambda: None)
-    monkeypatch.setattr(needs.shutil, "which", lambda *_words, **_options: "/usr/sbin/tgtd")
+    monkeypatch.setattr(needs.shutil, "which", only_tgtd)
     written = scratch / "results.json"
-    words = ["--quick", "--only", "pulumi_up", "--scratch", str(scratch), "--json", str(written)]
-    assert 0 == run.main(words)
-    assert "pulumi_up: left out: no Pulumi command line" in capsys.readouterr().out
-    assert ["pulumi_up"] == list(json.loads(written.read_text())["skipped"])
+    words = ["--quick", "--scratch", str(scratch), "--json", str(written)]
+    left_out = ["pulumi_up", "plugin_up", "terraform_apply"]
+    assert 0 == run.main([*words, *(word for name in left_out for word in ("--only", name))])
+    said = capsys.readouterr().out
+    assert "pulumi_up: left out: no Pulumi command line" in said
+    assert "terraform_apply: left out: neither terraform nor tofu is on PATH" in said
+    assert left_out == list(json.loads(written.read_text())["skipped"])
+
+
+def only_tgtd(name: str, **_options: str) -> str | None:
+    return "/usr/sbin/tgtd" if name == "tgtd" else None
+
+
+def test_one_that_fails_takes_no_other_with_it(
+    scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A whole run takes a quarter of an hour."""
+    (scratch / "file").write_text("no folder")
+    written = scratch / "results.json"
+    words = ["--only", "memory", "--only", "attach", "--scratch", str(scratch / "file")]
+    assert 1 == run.main([*words, "--json", str(written)])
+    said = json.loads(written.read_text())["skipped"]
+    assert ["memory", "attach"] == list(said)
+    assert all(text.startswith("failed: ") for text in said.values())
+    assert "memory: failed: " in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
@@ -22,7 +23,9 @@ def import_grpc() -> None:
         return
     sys.modules[_ASYNCIO] = _placeholder(_ASYNCIO)
     try:
-        import_module("grpc")
+        # whatever can't be imported so, the caller's own import tries again, and tells
+        with suppress(ImportError):
+            import_module("grpc")
     finally:
         # no longer for others: its submodules could not be found through a placeholder
         if isinstance(sys.modules.get(_ASYNCIO), _Placeholder):

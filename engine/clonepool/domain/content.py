@@ -65,7 +65,7 @@ def parse_image_content(text: str) -> dict[str, Any]:
 
 def attachment_document(spec: AttachmentSpec) -> dict[str, Any]:
     """An attachment's declaration without its CHAP secret, which is kept encrypted apart."""
-    # by hand: on the hot path asdict, which copies deeply, took a quarter of a claim's own time
+    # by hand: asdict copies deeply, 29 us of the 130 that a claim takes in its caller
     user, inline = spec.system_user, spec.inline_server
     document = {
         **vars(spec),
