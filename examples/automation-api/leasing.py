@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pulumi
+from interruptible import InterruptiblePulumi, is_abandoned
 from pulumi import automation
 
 from clonepool.api.client import EngineClient
@@ -33,8 +34,8 @@ Answer = TypeVar("Answer")
 PROJECT = "clonepool-leases"
 RUN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 LARGEST = 100
-# an update whose program was killed takes a moment to end
-PATIENCE_S = 60.0
+# an update whose program was killed ends when its servers have waited for as long as they may
+PATIENCE_S = 360.0
 _LOCKED_PAUSE_S = 1.0
 _ATTACHMENT = "ServerStorageAttachment"
 
@@ -96,7 +97,7 @@ class Leases:
         )
         try:
             stack = self._call(select)
-            self._update(stack.up)
+            self._update(stack, stack.up)
         except BaseException:
             if not known:
                 self._say(f"giving back what was leased for {run}")
@@ -115,8 +116,9 @@ class Leases:
     def give_back(self, run: str, *, force: bool = False) -> bool:
         """Release everything of a run; False where nothing was leased for it.
 
-        May be repeated, and works after a crash. ``force`` breaks the lock of an update that was
-        killed with its Pulumi; never do that to one that runs. Raises LeaseError.
+        May be repeated, and works after a crash: the lock of a Pulumi that was killed on this
+        machine is broken, and an update that still runs is waited for. ``force`` breaks the lock
+        of another machine's; never do that to an update that runs. Raises LeaseError.
         """
         stack = self._find(run)
         if stack is None:
@@ -126,7 +128,7 @@ class Leases:
         # what a killed update had asked for may have been made, and the state not know it
         deployment = self._call(stack.export_stack).deployment or {}
         lost = [_name(each) for each in _pending(deployment)]
-        self._update(stack.destroy)
+        self._update(stack, stack.destroy)
         _release(lost)
         self._call(partial(stack.workspace.remove_stack, run))
         return True
@@ -149,7 +151,10 @@ class Leases:
         return sorted(stack.name for stack in self._call(workspace.list_stacks))
 
     def _options(self) -> automation.LocalWorkspaceOptions:
-        return automation.LocalWorkspaceOptions(env_vars=dict(self._variables))
+        command = self._call(InterruptiblePulumi)
+        return automation.LocalWorkspaceOptions(
+            pulumi_command=command, env_vars=dict(self._variables)
+        )
 
     def _find(self, run: str) -> automation.Stack | None:
         select = partial(
@@ -164,17 +169,24 @@ class Leases:
         except automation.StackNotFoundError:
             return None
 
-    def _update(self, update: Callable[..., Any]) -> None:
+    def _update(self, stack: automation.Stack, update: Callable[..., Any]) -> None:
         """Carry out an update, after the one that has the stack now."""
         deadline = time.monotonic() + PATIENCE_S
+        said = False
         while True:
             told: list[str] = []
             try:
                 self._call(partial(update, on_event=partial(_note, told)), told=told)
-            except automation.ConcurrentUpdateError:
-                if time.monotonic() > deadline:
-                    text = "another update has this lease; wait for it, or, if it was killed, use"
-                    raise LeaseError(f"{text} give-back --force") from None
+            except automation.ConcurrentUpdateError as error:
+                if is_abandoned(str(error)):
+                    self._say("breaking the lock of a Pulumi that is gone")
+                    self._call(stack.cancel)
+                elif time.monotonic() > deadline:
+                    text = f"another update has {stack.name}; wait for it or, where it was killed"
+                    raise LeaseError(f"{text} on another machine, give-back --force") from None
+                elif not said:
+                    said = True
+                    self._say(f"waiting for the update that has {stack.name} now")
                 time.sleep(_LOCKED_PAUSE_S)
             else:
                 return
