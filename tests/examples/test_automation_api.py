@@ -24,7 +24,7 @@ from tests.support.waiting import wait_for
 pytestmark = [pytest.mark.pulumi, pytest.mark.slow]
 
 PROGRAM = Path(__file__).resolve().parents[2] / "examples/automation-api/lease.py"
-LIMIT_S = 300
+LIMIT_S = 150
 UNSET = ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "VIRTUAL_ENV")
 
 
