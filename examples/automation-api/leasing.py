@@ -1,7 +1,8 @@
 """Lease servers with storage from a pool for a while, by Pulumi's Automation API.
 
 A lease is a Pulumi stack of its own: leases of several runs don't know of each other, and a run
-that died can be given back by its name, from anywhere that reaches the stacks' backend.
+that died can be given back by its name, from anywhere that reaches the stacks' backend. A run's
+name must be its own among all that lease from the same engine: its servers are called by it.
 
     leases = Leases()
     with leases.leased("nightly-7", Wanted(pool="web", count=2)) as servers:
@@ -79,6 +80,7 @@ class Leases:
 
     def __init__(self, *, say: Callable[[str], None] = lambda _: None) -> None:
         self._variables = state_variables()
+        self._command = self._call(InterruptiblePulumi)
         self._say = say
 
     def take(self, run: str, wanted: Wanted) -> Sequence[LeasedServer]:
@@ -125,11 +127,16 @@ class Leases:
             return False
         if force:
             self._call(stack.cancel)
-        # what a killed update had asked for may have been made, and the state not know it
-        deployment = self._call(stack.export_stack).deployment or {}
-        lost = [_name(each) for each in _pending(deployment)]
-        self._update(stack, stack.destroy)
-        _release(lost)
+        lost: set[str] = set()
+
+        def destroy(**options: Any) -> None:
+            # what a killed update had asked for may have been made, and the state not know it;
+            # destroying forgets it
+            lost.update(_pending(stack.export_stack().deployment or {}))
+            stack.destroy(**options)
+
+        self._update(stack, destroy)
+        _release(sorted(lost))
         self._call(partial(stack.workspace.remove_stack, run))
         return True
 
@@ -151,9 +158,8 @@ class Leases:
         return sorted(stack.name for stack in self._call(workspace.list_stacks))
 
     def _options(self) -> automation.LocalWorkspaceOptions:
-        command = self._call(InterruptiblePulumi)
         return automation.LocalWorkspaceOptions(
-            pulumi_command=command, env_vars=dict(self._variables)
+            pulumi_command=self._command, env_vars=dict(self._variables)
         )
 
     def _find(self, run: str) -> automation.Stack | None:
@@ -297,16 +303,12 @@ def _note(told: list[str], event: automation.EngineEvent) -> None:
             told.append(text)
 
 
-def _pending(deployment: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The attachments whose creation was begun and not heard of again."""
+def _pending(deployment: Mapping[str, Any]) -> Iterator[str]:
+    """The names of attachments whose creation was begun and not heard of again."""
     for operation in deployment.get("pending_operations") or ():
         resource = operation["resource"]
         if operation["type"] == "creating" and resource["type"].endswith(_ATTACHMENT):
-            yield resource
-
-
-def _name(resource: Mapping[str, Any]) -> str:
-    return str(resource["inputs"]["name"])
+            yield str(resource["inputs"]["name"])
 
 
 def _release(names: Sequence[str]) -> None:
