@@ -28,7 +28,7 @@ from typing import Any
 
 from leasing import LeasedServer, LeaseError, Leases, Wanted, write_private
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, INTERRUPTED = 1, 130
 SECRET = "chap_secret"  # noqa: S105 - a field's name
 
 
@@ -61,12 +61,11 @@ def tell(run: str, servers: Sequence[LeasedServer], asked: argparse.Namespace) -
 
 def wanted(asked: argparse.Namespace) -> Wanted:
     """What the command line asks to lease."""
-    labels = dict(word.partition("=")[::2] for word in asked.label)
     return Wanted(
         pool=asked.pool,
         count=asked.count,
         system_user=asked.system_user,
-        labels=labels,
+        labels=dict(asked.label),
         initiator_prefix=asked.initiator_prefix,
         timeout=asked.timeout,
     )
@@ -122,7 +121,9 @@ def parse() -> argparse.Namespace:
         command.add_argument("--pool", required=True)
         command.add_argument("--count", type=int, default=1)
         command.add_argument("--system-user", default="", help="a customer's name")
-        command.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
+        command.add_argument(
+            "--label", action="append", default=[], type=_label, metavar="KEY=VALUE"
+        )
         command.add_argument("--initiator-prefix", default=Wanted.initiator_prefix)
         command.add_argument("--timeout", default=Wanted.timeout)
         if act is take:
@@ -139,6 +140,13 @@ def parse() -> argparse.Namespace:
     command.add_argument("--force", action="store_true", help="break a killed update's lock")
     commands.add_parser("list").set_defaults(act=list_leases)
     return parser.parse_args()
+
+
+def _label(word: str) -> tuple[str, str]:
+    key, sign, value = word.partition("=")
+    if not (key and sign):
+        raise argparse.ArgumentTypeError(f"{word!r} is not KEY=VALUE")
+    return key, value
 
 
 def _add_secrets(command: argparse.ArgumentParser) -> None:
@@ -164,7 +172,7 @@ def main() -> int:
         say(f"error: {error.filename}: {error.strerror}")
         return FAILED
     except KeyboardInterrupt:
-        say("interrupted")
+        say("interrupted; `lease.py list` says whether anything is still leased")
         return INTERRUPTED
     return code
 

@@ -324,6 +324,11 @@ def test_what_can_t_be_leased_is_said_in_one_line_and_leaves_nothing(
     assert [] == leaser.leases()
 
 
+def test_a_label_without_a_value_is_wrong_usage(leaser: Leaser) -> None:
+    done = leaser.run(*take("bad", "any"), "--label", "role", code=2)
+    assert "'role' is not KEY=VALUE" in done.err
+
+
 def test_an_engine_that_is_away_is_said_and_leaves_nothing(leaser: Leaser) -> None:
     words = take("away", "any")
     done = leaser.run(*words, code=1, CLONEPOOL_ENDPOINT="unix:///nowhere/engine.sock")
