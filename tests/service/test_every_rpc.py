@@ -59,6 +59,16 @@ def hold_requests(ids: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def volume_requests(ids: dict[str, str]) -> dict[str, Any]:
+    return {
+        "UndoRelease": pb.UndoReleaseRequest(attachment=ids["attachment"]),
+        "RetryVolume": pb.GetRequest(id="volume-1"),
+        "DestroyVolume": pb.GetRequest(id="volume-1"),
+        "GetVolume": pb.GetRequest(id="volume-1"),
+        "ListVolumes": pb.ListVolumesRequest(pool="web", state="released"),
+    }
+
+
 def requests(ids: dict[str, str]) -> dict[str, Any]:
     return {
         "GetEngineInfo": pb.GetEngineInfoRequest(),
@@ -85,11 +95,7 @@ def requests(ids: dict[str, str]) -> dict[str, Any]:
         "UpdateAttachment": pb.UpdateAttachmentRequest(id=ids["attachment"], spec=ATTACHMENT),
         "DeleteAttachment": pb.DeleteAttachmentRequest(id=ids["attachment"]),
         **hold_requests(ids),
-        "UndoRelease": pb.UndoReleaseRequest(attachment=ids["attachment"]),
-        "RetryVolume": pb.GetRequest(id="volume-1"),
-        "DestroyVolume": pb.GetRequest(id="volume-1"),
-        "GetVolume": pb.GetRequest(id="volume-1"),
-        "ListVolumes": pb.ListVolumesRequest(pool="web", state="released"),
+        **volume_requests(ids),
         "StartScrub": pb.StartScrubRequest(pool="web"),
         "GetScrubRun": pb.GetRequest(id="run-1"),
         "ListScrubRuns": pb.ListScrubRunsRequest(pool="web"),

@@ -81,9 +81,7 @@ def attach(  # noqa: PLR0913 - one parameter an option
         resume_released=resume_released,
         chap=pb.ChapSpec(mode=chap),
     )
-    user = words.parse_user(system_user)
-    if user is not None:
-        spec.system_user.CopyFrom(user)
+    spec.MergeFrom(_of_user(system_user))
     _name_server(spec, server=server, initiator=initiator, select=select)
     ticket = hold or client_environment().hold
     token = request_token("attach", name)
@@ -95,6 +93,14 @@ def attach(  # noqa: PLR0913 - one parameter an option
             made = _wait_for_turn(client, request, waiting_id=made.id, timeout_s=timeout_s)
     if not secret:
         made.chap_secret = ""
+    _show(made, json=json)
+
+
+def _of_user(text: str) -> pb.AttachmentSpec:
+    return pb.AttachmentSpec(system_user=words.parse_user(text))
+
+
+def _show(made: pb.Attachment, *, json: bool) -> None:
     if json:
         output.print_json(document(made))
     else:
@@ -133,10 +139,7 @@ def undo_release(name: str, /, *, json: bool = False) -> None:
     """
     with connect() as client:
         made = _undo(client, name)
-    if json:
-        output.print_json(document(made))
-    else:
-        print_attachment(made)
+    _show(made, json=json)
 
 
 def _undo(client: EngineClient, name: str) -> Any:
