@@ -109,6 +109,9 @@ class Planner:
         return list(self._rig.engine.attachments.list(page=_PAGE)[0])
 
     def _attaches(self) -> Iterator[Change]:
+        # what a plan did not come to release is there still: the same again would only find it
+        for held in self._attachments():
+            self._gone.pop(held.spec.name, None)
         for _ in range(self._random.randint(0, 6)):
             if self._gone and self._chance(0.6):
                 # again, with what it had if that is still there
