@@ -1,0 +1,24 @@
+"""Each case on each face: one declaration, one lifecycle, one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faces.bench import Bench
+from tests.faces.cases import CASES
+from tests.faces.model import Face
+from tests.faces.table import Case
+
+
+def _params() -> Iterator[object]:
+    for case in CASES:
+        for face in Face:
+            marks = [getattr(pytest.mark, name) for name in case.marks]
+            yield pytest.param(case, face, id=f"{case.name}: {face}", marks=marks)
+
+
+@pytest.mark.parametrize(("case", "face"), list(_params()))
+def test_every_face_behaves_alike(case: Case, face: Face, bench: Bench) -> None:
+    assert case.expected(face) == case.play(bench)
