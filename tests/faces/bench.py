@@ -34,6 +34,7 @@ class Bench:
     stock: Stock
     prefix: str
     open_stack: Callable[[str], Stack]
+    open_fragile_site: Callable[[], Site]
     cleanup: ExitStack = field(default_factory=ExitStack)
     _stacks: list[Stack] = field(default_factory=list)
 
@@ -52,9 +53,22 @@ class Bench:
         """Take down what the stacks hold, and what the case put up beside them."""
         with self.cleanup:
             for stack in self._stacks:
-                if stack.is_elsewhere:
-                    stack.reach(self.site.engine.endpoint)
-                stack.destroy()
+                if stack.ids():
+                    self._come_back(stack)
+                    stack.destroy()
+
+    def hurry(self) -> None:
+        """Half a second for each creation, where the resource cannot say it itself."""
+        if self.face is Face.DYNAMIC:
+            self.stack.reach(self.site.engine.endpoint, CLONEPOOL_CREATE_TIMEOUT="500ms")
+
+    def take_time(self) -> None:
+        """The usual limits again."""
+        self._come_back(self.stack)
+
+    def _come_back(self, stack: Stack) -> None:
+        if stack.is_elsewhere:
+            stack.reach(self.site.engine.endpoint)
 
     # what users declare
 
@@ -94,6 +108,11 @@ class Bench:
             declared["inline_server"] = {"name": self.name(f"{label}-server")}
         return Declared(kind=ATTACHMENT, label=label, inputs=_with(declared, inputs))
 
+    def host(self, word: str = "host") -> dict[str, Any]:
+        """A server in line that logs in over iSCSI."""
+        name = self.name(word)
+        return {"name": name, "initiator": f"iqn.2026-01.test.clonepool:{name}"}
+
     def versioned(self, chap: Mapping[str, Any], version: int) -> dict[str, Any]:
         """A given account; Terraform is told by a number when the secret is another one."""
         number = {"secret_version": version} if self.face is Face.TERRAFORM else {}
@@ -130,6 +149,10 @@ class Bench:
         made: pb.Attachment = self.site.call("CreateAttachment", request)
         self.cleanup.callback(self.site.release, made)
         return made
+
+    def delete(self, noun: str, object_id: str) -> None:
+        """Delete one object behind everybody's back."""
+        self.site.call(f"Delete{noun}", pb.DeleteRequest(id=object_id))
 
     # what is seen
 

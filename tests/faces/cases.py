@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.faces import cases_changing, cases_planning
+from tests.faces import (
+    cases_changing,
+    cases_input,
+    cases_planning,
+    cases_refusals,
+    cases_state,
+)
 from tests.faces.table import Case
 
-CASES: tuple[Case, ...] = (*cases_planning.CASES, *cases_changing.CASES)
+CASES: tuple[Case, ...] = (
+    *cases_planning.CASES,
+    *cases_changing.CASES,
+    *cases_input.CASES,
+    *cases_refusals.CASES,
+    *cases_state.CASES,
+)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.faces.bench import Bench, actions
-from tests.faces.model import Declared
+from tests.faces.differences import Difference
+from tests.faces.model import Declared, Face
 from tests.faces.table import Case, Outcome
 from tests.support.site import is_refused, log_in
 
@@ -107,12 +108,7 @@ def _chap(bench: Bench) -> Outcome:
         for word in ("first", "second")
     )
     before = bench.attachment(
-        pool=pool,
-        chap=bench.versioned(first, 1),
-        inline_server={
-            "name": bench.name("host"),
-            "initiator": f"iqn.2026-01.test.clonepool:{bench.name('host')}",
-        },
+        pool=pool, chap=bench.versioned(first, 1), inline_server=bench.host()
     )
     bench.stack.apply([before])
     old = bench.account("storage")
@@ -129,6 +125,16 @@ def _chap(bench: Bench) -> Outcome:
         "new account opens": opens,
         "old account opens": not is_refused(old),
     }
+
+
+def _unversioned_secret(bench: Bench) -> Outcome:
+    """The secret alone is another one; nothing else says so."""
+    account = {"mode": "given", "username": "web", "secret": "first-of-the-secrets"}
+    pool = bench.stocked_pool(fabric="iscsi")
+    before = bench.attachment(pool=pool, chap=account, inline_server=bench.host())
+    bench.stack.apply([before])
+    after = before.but(chap={**account, "secret": "second-of-the-secrets"})
+    return {"plan": actions(bench.stack.plan([after]))}
 
 
 def _replaced(bench: Bench, before: Declared, after: Declared) -> Outcome:
@@ -267,6 +273,13 @@ CASES = (
             "new account opens": True,
             "old account opens": False,
         },
+        marks=("tgt",),
+    ),
+    Case(
+        name="another secret alone is an update",
+        play=_unversioned_secret,
+        expect={"plan": {"storage": "update"}},
+        differs={Difference.GIVEN_SECRET: {Face.TERRAFORM: {"plan": {}}}},
         marks=("tgt",),
     ),
     Case(

@@ -30,6 +30,13 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
+def fragile_site() -> Iterator[Site]:
+    """An engine that cases kill, and start again."""
+    with running_site() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def stock(site: Site) -> Stock:
     own, shared = site.image(system_user=CUSTOMER), site.image()
     return Stock(own=own, shared=shared, source=own.writable)
@@ -42,9 +49,10 @@ def open_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenProv
     home = tmp_path_factory.mktemp("home")
     with ExitStack() as running:
 
-        def begin(face: Face, endpoint: str, *, stack: str) -> Provider:
+        def begin(face: Face, endpoint: str, *, stack: str, **variables: str) -> Provider:
             if face is Face.DYNAMIC:
-                return running.enter_context(dynamic_face.running(endpoint, stack=stack))
+                started = dynamic_face.running(endpoint, stack=stack, **variables)
+                return running.enter_context(started)
             if face is Face.PLUGIN:
                 return running.enter_context(plugin_face.running(endpoint, folder=folder))
             return running.enter_context(terraform_face.running(endpoint, home=home))
@@ -60,6 +68,7 @@ def shared_providers(site: Site, open_provider: OpenProvider) -> dict[Face, Prov
 
 @pytest.fixture
 def bench(
+    request: pytest.FixtureRequest,
     case: Case,
     face: Face,
     site: Site,
@@ -69,9 +78,8 @@ def bench(
 ) -> Iterator[Bench]:
     def open_stack(name: str) -> Stack:
         assert case.level is Level.PROVIDER
-        return ProviderStack(
-            shared_providers[face], partial(open_provider, face, stack=name)
-        )
+        provider = shared_providers[face].for_user(name)
+        return ProviderStack(provider, partial(open_provider, face, stack=name))
 
     made = Bench(
         face=face,
@@ -79,6 +87,7 @@ def bench(
         stock=stock,
         prefix=f"c{next(_NUMBERS)}",
         open_stack=open_stack,
+        open_fragile_site=lambda: request.getfixturevalue("fragile_site"),
     )
     yield made
     made.close()

@@ -89,6 +89,11 @@ class Refused(Exception):
         self.text = " ".join(text.split())
         self.paths = dict(paths or {})
 
+    def lacks(self, *words: str) -> list[str]:
+        """Which of the words it does not say."""
+        said = self.says(*words)
+        return [word for word in words if word not in said]
+
     def says(self, *words: str) -> list[str]:
         """Which of the words it says; a field may be spelled as the ecosystem does."""
         told = snake(self.text)

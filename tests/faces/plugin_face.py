@@ -12,7 +12,7 @@ from pulumi.runtime.proto import provider_pb2
 
 from clonepool_resources.declaration import resource
 from clonepool_resources.types import Field
-from pulumi_clonepool_plugin.spelling import to_declared, to_pulumi
+from pulumi_clonepool_plugin.spelling import camel, to_declared, to_pulumi
 from tests.faces.model import UNKNOWN, Declared, Face, Planned, Refused, snake
 from tests.faces.stack import HalfMade, Kept, Provider
 from tests.plugin.harness import SECRET, SIGNATURE, Failure, Plugin, failure_of, running_plugin
@@ -95,7 +95,9 @@ class PluginProvider(Provider):
 
     def _checked(self, declared: Declared, prior: Kept | None) -> dict[str, Any]:
         fields = resource(declared.kind).inputs
+        strange = set(declared.inputs) - {each.name for each in fields}
         news = to_pulumi(declared.inputs, fields)
+        news |= {camel(name): declared.inputs[name] for name in strange}
         answer = self._plugin.check(declared.kind, _with_sentinels(news))
         if answer.failures:
             paths = {snake(each.property): each.reason for each in answer.failures}

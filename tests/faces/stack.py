@@ -78,8 +78,8 @@ class Stack(ABC):
         """The state as it is kept: what is encrypted in it cannot be read."""
 
     @abstractmethod
-    def reach(self, endpoint: str) -> None:
-        """Speak to this engine from now on."""
+    def reach(self, endpoint: str, **variables: str) -> None:
+        """Speak to this engine from now on, from a process with these variables."""
 
     def destroy(self) -> None:
         """Take everything down again."""
@@ -109,6 +109,10 @@ class Provider(ABC):
     """One provider process, spoken to as its ecosystem does: one resource at a time."""
 
     face: Face
+
+    def for_user(self, stack: str) -> Provider:  # noqa: ARG002 - most faces know no stack
+        """It as another user's program drives it."""
+        return self
 
     @abstractmethod
     def plan(self, declared: Declared, prior: Kept | None) -> Planned:
@@ -146,7 +150,7 @@ class ProviderStack(Stack):
     replacement deletes first. ``open_provider`` starts another process, for another engine.
     """
 
-    def __init__(self, provider: Provider, open_provider: Callable[[str], Provider]) -> None:
+    def __init__(self, provider: Provider, open_provider: Callable[..., Provider]) -> None:
         self.face = provider.face
         self._provider = provider
         self._open = open_provider
@@ -194,8 +198,8 @@ class ProviderStack(Stack):
     def at_rest(self) -> str:
         return json.dumps([repr(kept) for kept in self._state.values()])
 
-    def reach(self, endpoint: str) -> None:
-        self._provider = self._open(endpoint)
+    def reach(self, endpoint: str, **variables: str) -> None:
+        self._provider = self._open(endpoint, **variables)
         self.is_elsewhere = True
 
     def _apply_one(self, declared: Declared) -> None:
