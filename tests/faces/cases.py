@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.faces import (
     cases_changing,
+    cases_command_line,
     cases_input,
     cases_planning,
     cases_refusals,
@@ -17,4 +18,5 @@ CASES: tuple[Case, ...] = (
     *cases_input.CASES,
     *cases_refusals.CASES,
     *cases_state.CASES,
+    *cases_command_line.CASES,
 )

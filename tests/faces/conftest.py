@@ -13,11 +13,20 @@ import pytest
 from tests.faces import dynamic_face, plugin_face, terraform_face
 from tests.faces.bench import Bench, Stock
 from tests.faces.model import Face
+from tests.faces.pulumi_face import PulumiStack
 from tests.faces.stack import Provider, ProviderStack, Stack
 from tests.faces.table import Case, Level
+from tests.faces.terraform_cli_face import TerraformStack
+from tests.plugin.conftest import yaml_bin
 from tests.support.engine_process import running_site
-from tests.support.plugin_project import write_launcher
+from tests.support.features import find_terraform
+from tests.support.plugin_project import YamlProject, write_launcher
+from tests.support.pulumi_project import PulumiProject
 from tests.support.site import CUSTOMER, Site
+from tests.terraform.conftest import terraform_home
+from tests.terraform.project import TerraformProject
+
+__all__ = ["terraform_home", "yaml_bin"]
 
 OpenProvider = Callable[..., Provider]
 _NUMBERS = itertools.count(1)
@@ -66,6 +75,68 @@ def shared_providers(site: Site, open_provider: OpenProvider) -> dict[Face, Prov
     return {face: open_provider(face, site.engine.endpoint, stack="trial") for face in Face}
 
 
+@pytest.fixture(scope="session")
+def pulumi_python(
+    tmp_path_factory: pytest.TempPathFactory, pulumi_bin: Path, site: Site
+) -> PulumiProject:
+    """A project of the dynamic classes, with its one stack."""
+    project = PulumiProject(
+        folder=tmp_path_factory.mktemp("python"),
+        pulumi_bin=pulumi_bin,
+        variables={"CLONEPOOL_ENDPOINT": site.engine.endpoint},
+    )
+    project.create("")
+    return project
+
+
+@pytest.fixture(scope="session")
+def pulumi_yaml(
+    tmp_path_factory: pytest.TempPathFactory, pulumi_bin: Path, site: Site, yaml_bin: Path
+) -> YamlProject:
+    """A project of the plugin, with its one stack."""
+    folder = tmp_path_factory.mktemp("yaml")
+    project = YamlProject(
+        folder=folder,
+        pulumi_bin=pulumi_bin,
+        plugin_folders=[write_launcher(folder / "bin"), yaml_bin],
+        variables={"CLONEPOOL_ENDPOINT": site.engine.endpoint},
+    )
+    project.create("resources: {}\n")
+    return project
+
+
+@pytest.fixture(scope="session")
+def terraform_folder(
+    tmp_path_factory: pytest.TempPathFactory, terraform_home: Path, site: Site
+) -> TerraformProject:
+    """A working directory that is initialized."""
+    terraform = find_terraform()
+    assert terraform is not None, "this case needs the marker terraform"
+    project = TerraformProject(
+        folder=tmp_path_factory.mktemp("terraform"),
+        home=terraform_home,
+        terraform=terraform,
+        variables={"CLONEPOOL_ENDPOINT": site.engine.endpoint},
+    )
+    project.init("")
+    return project
+
+
+@pytest.fixture
+def dynamic_stack(pulumi_python: PulumiProject) -> Stack:
+    return PulumiStack(pulumi_python, face=Face.DYNAMIC)
+
+
+@pytest.fixture
+def plugin_stack(pulumi_yaml: YamlProject) -> Stack:
+    return PulumiStack(pulumi_yaml, face=Face.PLUGIN)
+
+
+@pytest.fixture
+def terraform_stack(terraform_folder: TerraformProject) -> Stack:
+    return TerraformStack(terraform_folder)
+
+
 @pytest.fixture
 def bench(
     request: pytest.FixtureRequest,
@@ -76,8 +147,12 @@ def bench(
     open_provider: OpenProvider,
     shared_providers: dict[Face, Provider],
 ) -> Iterator[Bench]:
+    """Where the case is played; what it leaves goes with it."""
+
     def open_stack(name: str) -> Stack:
-        assert case.level is Level.PROVIDER
+        if case.level is Level.COMMAND_LINE:
+            stack: Stack = request.getfixturevalue(f"{face}_stack")
+            return stack
         provider = shared_providers[face].for_user(name)
         return ProviderStack(provider, partial(open_provider, face, stack=name))
 

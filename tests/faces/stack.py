@@ -81,6 +81,14 @@ class Stack(ABC):
     def reach(self, endpoint: str, **variables: str) -> None:
         """Speak to this engine from now on, from a process with these variables."""
 
+    def recover(self) -> None:
+        """What the ecosystem asks of a user whose command was killed, before the next one."""
+        raise NotImplementedError("a command line is what is killed: drive the case by it")
+
+    def replace_by_hand(self, program: Program, label: str) -> None:
+        """Replace one resource although nothing of it changed."""
+        raise NotImplementedError("an order to the command line: drive the case by it")
+
     def destroy(self) -> None:
         """Take everything down again."""
         self.apply([])

@@ -9,13 +9,20 @@ import pytest
 from tests.faces.bench import Bench
 from tests.faces.cases import CASES
 from tests.faces.model import Face
-from tests.faces.table import Case
+from tests.faces.table import Case, Level
+
+_COMMANDS = {
+    Face.DYNAMIC: ("pulumi", "slow"),
+    Face.PLUGIN: ("pulumi", "pulumi_yaml", "slow"),
+    Face.TERRAFORM: ("terraform", "slow"),
+}
 
 
 def _params() -> Iterator[object]:
     for case in CASES:
         for face in Face:
-            marks = [getattr(pytest.mark, name) for name in case.marks]
+            names = [*case.marks, *(_COMMANDS[face] if case.level is Level.COMMAND_LINE else ())]
+            marks = [getattr(pytest.mark, name) for name in names]
             yield pytest.param(case, face, id=f"{case.name}: {face}", marks=marks)
 
 
