@@ -175,6 +175,11 @@ class Bench:
         found = getattr(answer, f"{noun.lower()}s")
         return any(each.spec.name == name for each in found)
 
+    def ids_of_images(self, name: str) -> Sequence[str]:
+        """The live images of this name: one, if all is well."""
+        found = self.site.call("ListImages", pb.ListRequest(name_prefix=name)).images
+        return [each.id for each in found if each.spec.name == name]
+
     def attached(self, pool: str) -> Mapping[str, str]:
         """The pool's attachments that have storage, each with its volume, by label."""
         found = self.site.call("ListAttachments", pb.ListRequest(pool=pool)).attachments

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from tests.faces.bench import Bench, actions
-from tests.faces.model import Declared, Program, Ref
+from typing import Any
+
+from clonepool.api.v1 import engine_pb2 as pb
+from tests.faces.bench import Bench, actions, problems, refusal
+from tests.faces.differences import Difference
+from tests.faces.model import AWAY, Declared, Face, Program, Ref, Refused
 from tests.faces.table import Case, Level, Outcome
+from tests.support.http_source import StalledSource
+from tests.support.waiting import wait_for
+
+GIVEN = "given-by-the-user"
 
 
 def _whole(bench: Bench) -> Program:
@@ -38,6 +46,243 @@ def _life(bench: Bench) -> Outcome:
     }
 
 
+def _secrets(bench: Bench) -> Outcome:
+    """One account made by the engine, one given; where they are to be read in the clear."""
+    pool = bench.stocked_pool(fabric="iscsi", ready=2)
+    account = {"mode": "given", "username": "web", "secret": GIVEN}
+    program = [
+        bench.attachment("made", pool=pool, inline_server=bench.host("host1")),
+        bench.attachment("given", pool=pool, inline_server=bench.host("host2"), chap=account),
+    ]
+    bench.stack.apply(program)
+    made, given = (bench.account(label).chap_secret for label in ("made", "given"))
+    at_rest = bench.stack.at_rest()
+    return {
+        "generated": len(made) >= 12,
+        "the given one is the engine's": given == GIVEN,
+        "generated in the clear": at_rest.count(made),
+        "given in the clear": at_rest.count(GIVEN),
+        "generated is in the state": "chap_secret" in at_rest or "chapSecret" in at_rest,
+        "second plan": actions(bench.stack.plan(program)),
+    }
+
+
+def _imported(bench: Bench) -> Outcome:
+    """Somebody made one of each; the program says the same, and takes them over by their ids."""
+    theirs = bench.site
+    pool = bench.stocked_pool(max_replicas=5)
+    server = bench.made_server(labels={"rack": "r1"})
+    attachment = bench.made_attachment(pool, server=server.spec.name)
+    master = bench.stock.own.message
+    found = {
+        "image": (master.id, bench.image(name=master.spec.name)),
+        "pool": (attachment.pool_id, bench.pool(name=pool, min_ready=1, max_replicas=5)),
+        "server": (server.id, bench.server(name=server.spec.name, labels={"rack": "r1"})),
+        "storage": (
+            attachment.id,
+            bench.attachment(
+                name=attachment.spec.name, pool=pool, server=server.spec.name
+            ),
+        ),
+    }
+    program = [declared.but(**_content(bench, declared)) for _, declared in found.values()]
+    ids = {label: each[0] for label, each in found.items()}
+    try:
+        bench.stack.bring_in(program, ids)
+    except Refused:
+        assert bench.face is Face.DYNAMIC
+    outcome = {
+        "imported": sorted(bench.stack.ids()) if ids == dict(bench.stack.ids()) else [],
+        "next plan": actions(bench.stack.plan(program)),
+    }
+    bench.stack.forget()
+    assert theirs.attachment(attachment.id).state == "attached"
+    return outcome
+
+
+def _content(bench: Bench, declared: Declared) -> dict[str, Any]:
+    """The shared master has a read-only portion too."""
+    if declared.kind != "MasterImage":
+        return {}
+    return {"read_only": {"source": str(bench.stock.own.read_only)}}
+
+
+def _drift_and_gone(bench: Bench) -> Outcome:
+    pool = bench.stocked_pool(ready=2)
+    storage = bench.attachment(pool=pool)
+    program = [bench.pool(max_replicas=7), storage]
+    bench.stack.apply(program)
+    volume = bench.stack.outputs("storage")["volume"]
+    bench.site.change_pool(bench.name("pool"), max_replicas=50)
+    bench.site.release(bench.account("storage"))
+    bench.stack.refresh()
+    seen = {label: bench.stack.outputs(label) for label in bench.stack.ids()}
+    plan = actions(bench.stack.plan(program))
+    bench.stack.apply(program)
+    return {
+        "gone": "storage" not in seen,
+        "drift": seen["pool"]["max_replicas"],
+        "plan": plan,
+        "mended": bench.spec("Pool", bench.name("pool")).max_replicas,
+        "another volume": volume != bench.attached(pool)["storage"],
+    }
+
+
+def _by_hand(bench: Bench) -> Outcome:
+    """A live attachment is replaced by order; nothing of the program has changed."""
+    pool = bench.stocked_pool(ready=3)
+    program = [bench.attachment("other", pool=pool), bench.attachment("storage", pool=pool)]
+    bench.stack.apply(program)
+    before = dict(bench.attached(pool))
+    told = ""
+    try:
+        bench.stack.replace_by_hand(program, "storage")
+    except Refused as refused:
+        told = refused.text
+    after = bench.attached(pool)
+    return {
+        "another volume": before["storage"] != after["storage"],
+        "old volume": bench.site.volume(before["storage"]).state,
+        "other": before["other"] == after["other"],
+        "attached": sorted(after),
+        "way out": "deleteBeforeReplace" in told,
+    }
+
+
+def _replaced_chain(bench: Bench) -> Outcome:
+    """A replaced image, with a pool of it and an attachment to that pool."""
+    program = [
+        bench.image(),
+        bench.pool(master_image=Ref(label="image"), min_ready=1),
+        bench.attachment(pool=Ref(label="pool")),
+    ]
+    bench.stack.apply(program)
+    volume = bench.attached(bench.name("pool"))["storage"]
+    renamed = [program[0].but(name=bench.name("renamed")), *program[1:]]
+    plan = actions(bench.stack.plan(renamed))
+    unsaid: list[str] = []
+    try:
+        bench.stack.apply(renamed)
+    except Refused as refused:
+        unsaid = refused.lacks(f"pool {bench.name('pool')} has attachments", bench.name("storage"))
+    return {
+        "plan": plan,
+        "another volume": volume != bench.attached(bench.name("pool"))["storage"],
+        "unsaid": unsaid,
+    }
+
+
+def _full_pool(bench: Bench) -> tuple[str, Program]:
+    """A pool whose one replica somebody has, and a program that waits for it."""
+    pool = bench.stocked_pool(max_replicas=1, scrub=pb.ScrubPolicy(threshold=1))
+    return pool, [bench.attachment(pool=pool)]
+
+
+def _interrupted(bench: Bench) -> Outcome:
+    pool, program = _full_pool(bench)
+    holder = bench.made_attachment(pool)
+    running = bench.stack.begin(program)
+    wait_for(lambda: bench.site.counts(pool).waiting == 1, what="the queue")
+    running.interrupt()
+    refusal(running.wait)
+    queue, kept = bench.site.counts(pool).waiting, dict(bench.stack.ids())
+    bench.site.release(holder)
+    bench.stack.apply(program)
+    return {"queue": queue, "kept": kept, "after it": list(bench.attached(pool))}
+
+
+def _killed(bench: Bench) -> Outcome:
+    """SIGKILL to the command and its provider in mid-create; the user runs it again."""
+    with StalledSource(content=bench.stock.source.read_bytes()) as stalled:
+        program = [bench.image(writable={"source": stalled.url})]
+        running = bench.stack.begin(program)
+        stalled.wait_until_asked()
+        running.kill()
+        stalled.go_on()
+        bench.stack.recover()
+        told = ""
+        try:
+            bench.stack.apply(program)
+        except Refused as refused:
+            told = refused.text
+    (orphan,) = bench.ids_of_images(bench.name("image"))
+    outcome = {
+        "taken up": orphan == bench.stack.ids().get("image"),
+        "told": " import " in told and orphan in told and bench.name("image") in told,
+    }
+    if told:
+        # what the user is told to do is done, and nothing is left over
+        bench.stack.bring_in(program, {"image": orphan})
+    return {
+        **outcome,
+        "images": len(bench.ids_of_images(bench.name("image"))),
+        "next plan": actions(bench.stack.plan(program)),
+    }
+
+
+def _killed_in_the_queue(bench: Bench) -> Outcome:
+    """A place in the queue that nobody holds any more; run again, and no second volume goes."""
+    pool, program = _full_pool(bench)
+    holder = bench.made_attachment(pool)
+    running = bench.stack.begin(program)
+    wait_for(lambda: bench.site.counts(pool).waiting == 1, what="the queue")
+    running.kill()
+    bench.stack.recover()
+    bench.site.release(holder)
+    told = ""
+    try:
+        bench.stack.apply(program)
+    except Refused as refused:
+        told = refused.text
+    outcome = {
+        "taken up": list(bench.attached(pool)) == ["storage"],
+        "told": " import " in told and bench.name("storage") in told,
+        "volumes": bench.volume_states(pool),
+    }
+    if told:
+        # nobody shows up for that place: it would end by itself, but the case does not wait
+        bench.site.release(bench.account("storage"))
+    return outcome
+
+
+def _away(bench: Bench) -> Outcome:
+    server = bench.server()
+    bench.stack.apply([server])
+    kept = dict(bench.stack.ids())
+    bench.stack.reach(AWAY)
+    fresh = [server, bench.pool()]
+    try:
+        plan = actions(bench.stack.plan(fresh))
+    except Refused as refused:
+        assert [] == refused.lacks(f"no engine answers at {AWAY}"), refused.text
+        plan = {}
+    refused = refusal(lambda: bench.stack.apply([server.but(labels={"a": "b"})]))
+    return {
+        "plan": plan,
+        "unsaid": refused.lacks(f"no engine answers at {AWAY}", "clonepool serve"),
+        "kept": kept == dict(bench.stack.ids()),
+    }
+
+
+def _bad_input(bench: Bench) -> Outcome:
+    """The first of the program is as it should be, and is not made either."""
+    program = [bench.server(), bench.pool(scrub={"threshold": 0}, min_ready=5, max_replicas=4)]
+    found = problems(bench.stack, program)
+    refusal(lambda: bench.stack.apply(program))
+    return {
+        "problems": found,
+        "made": bench.is_there("Pool", bench.name("pool")),
+    }
+
+
+def _unnamed(bench: Bench) -> Outcome:
+    try:
+        planned = bench.stack.plan([bench.server().but(name=None)])["server"]
+    except Refused as refused:
+        return {"action": "refused", "unsaid": refused.lacks("name")}
+    return {"action": planned.action, "unsaid": []}
+
+
 def case(**parts: object) -> Case:
     """A case that the command lines drive."""
     return Case(level=Level.COMMAND_LINE, **parts)  # type: ignore[arg-type]
@@ -59,5 +304,122 @@ CASES = (
             "left": [],
             "state": {},
         },
+    ),
+    case(
+        name="a CHAP secret is in the clear in no state",
+        play=_secrets,
+        expect={
+            "generated": True,
+            "the given one is the engine's": True,
+            "generated in the clear": 0,
+            "given in the clear": 0,
+            "generated is in the state": True,
+            "second plan": {},
+        },
+        differs={
+            Difference.GENERATED_SECRET: {Face.TERRAFORM: {"generated is in the state": False}}
+        },
+        marks=("tgt",),
+    ),
+    case(
+        name="one of each kind is imported by its id and nothing is left to change",
+        play=_imported,
+        expect={"imported": ["image", "pool", "server", "storage"], "next plan": {}},
+        differs={
+            Difference.IMPORT: {
+                Face.DYNAMIC: {
+                    "imported": [],
+                    "next plan": {
+                        "image": "create",
+                        "pool": "create",
+                        "server": "create",
+                        "storage": "create",
+                    },
+                }
+            }
+        },
+    ),
+    case(
+        name="drift and what is gone are seen by a refresh and put right by the next apply",
+        play=_drift_and_gone,
+        expect={
+            "gone": True,
+            "drift": 50,
+            "plan": {"pool": "update", "storage": "create"},
+            "mended": 7,
+            "another volume": True,
+        },
+    ),
+    case(
+        name="a live attachment is replaced by order and nothing else goes",
+        play=_by_hand,
+        expect={
+            "another volume": True,
+            "old volume": "released",
+            "other": True,
+            "attached": ["other", "storage"],
+            "way out": False,
+        },
+        differs={
+            Difference.REPLACED_BY_HAND: {
+                Face.PLUGIN: {"another volume": False, "old volume": "allocated", "way out": True}
+            }
+        },
+    ),
+    case(
+        name="a replaced image takes its pools and their attachments along",
+        play=_replaced_chain,
+        expect={
+            "plan": {"image": "replace", "pool": "replace", "storage": "replace"},
+            "another volume": True,
+            "unsaid": [],
+        },
+        differs={
+            Difference.TAKEN_ALONG: {
+                Face.TERRAFORM: {
+                    "plan": {"image": "replace", "pool": "replace"},
+                    "another volume": False,
+                }
+            }
+        },
+    ),
+    case(
+        name="Ctrl-C in the queue leaves it and the next apply is served",
+        play=_interrupted,
+        expect={"queue": 0, "kept": {}, "after it": ["storage"]},
+        differs={Difference.INTERRUPT: {Face.DYNAMIC: {"queue": 1}}},
+    ),
+    case(
+        name="what was killed in mid-import is told of and no second one is made",
+        play=_killed,
+        expect={"taken up": False, "told": True, "images": 1, "next plan": {}},
+        differs={Difference.TAKEN_UP: {Face.DYNAMIC: {"taken up": True, "told": False}}},
+    ),
+    case(
+        name="what was killed in the queue is told of and no second volume is taken",
+        play=_killed_in_the_queue,
+        expect={"taken up": False, "told": True, "volumes": []},
+        differs={
+            Difference.TAKEN_UP: {
+                Face.DYNAMIC: {"taken up": True, "told": False, "volumes": ["allocated"]}
+            }
+        },
+    ),
+    case(
+        name="an engine that is away stops neither a preview nor the user's understanding",
+        play=_away,
+        expect={"plan": {"pool": "create"}, "unsaid": [], "kept": True},
+        differs={Difference.ENGINE_AWAY: {Face.TERRAFORM: {"plan": {}}}},
+    ),
+    case(
+        name="bad input is shown with its path before anything is made",
+        play=_bad_input,
+        expect={"problems": ["min_ready", "scrub.threshold"], "made": False},
+    ),
+    case(
+        name="a name that is left out is made up",
+        play=_unnamed,
+        expect={"action": "create", "unsaid": []},
+        differs={Difference.NAME_LEFT_OUT: {Face.TERRAFORM: {"action": "refused"}}},
     ),
 )

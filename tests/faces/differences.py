@@ -24,6 +24,7 @@ class Difference(StrEnum):
     TROUBLE = "trouble"
     INTERRUPT = "interrupt"
     TAKEN_UP = "taken-up"
+    TAKEN_ALONG = "taken-along"
     REPLACED_BY_HAND = "replaced-by-hand"
 
 

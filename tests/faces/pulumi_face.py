@@ -86,7 +86,14 @@ class PulumiStack(Stack):
         path = self._project.folder / "import.json"
         path.write_text(json.dumps({"resources": wanted}))
         words = ("--generate-code=false", "--protect=false", "--skip-preview")
-        self._run("import", "--file", str(path), *words)
+        done = self._project.run("import", "--file", str(path), *words, expect=None)
+        if done.exit_code != 0:
+            # for a dynamic resource Pulumi itself answers with a traceback, before it asks us
+            raise Refused(plain(done.text))
+
+    def forget(self) -> None:
+        for each in [each["urn"] for each in self._resources()][::-1]:
+            self._run("state", "delete", each, "--yes")
 
     def replace_by_hand(self, program: Program, label: str) -> None:
         self._write(program)

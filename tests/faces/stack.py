@@ -85,6 +85,10 @@ class Stack(ABC):
         """What the ecosystem asks of a user whose command was killed, before the next one."""
         raise NotImplementedError("a command line is what is killed: drive the case by it")
 
+    def forget(self) -> None:
+        """Let go of everything without taking it down."""
+        raise NotImplementedError("a command line's state is what is forgotten")
+
     def replace_by_hand(self, program: Program, label: str) -> None:
         """Replace one resource although nothing of it changed."""
         raise NotImplementedError("an order to the command line: drive the case by it")

@@ -69,6 +69,9 @@ class TerraformStack(Stack):
         finally:
             path.unlink()
 
+    def forget(self) -> None:
+        (self._project.folder / "terraform.tfstate").unlink()
+
     def replace_by_hand(self, program: Program, label: str) -> None:
         self._write(program)
         (address,) = [
