@@ -181,9 +181,11 @@ def test_an_engine_that_dies_under_a_call_is_waited_for(
 
 def test_an_engine_that_dies_under_a_call_and_stays_away_is_given_up(dying_engine: str) -> None:
     clock = Clock()
-    with client_on(dying_engine, clock, timeout_s=60) as client:
-        with pytest.raises(Unavailable, match="no engine answers"):
-            client.call("GetEngineInfo", INFO)
+    with (
+        client_on(dying_engine, clock, timeout_s=60) as client,
+        pytest.raises(Unavailable, match="no engine answers"),
+    ):
+        client.call("GetEngineInfo", INFO)
 
     assert 25 < sum(clock.naps) < 30
 

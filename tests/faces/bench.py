@@ -10,7 +10,7 @@ from typing import Any
 
 from clonepool.api.v1 import engine_pb2 as pb
 from tests.faces.model import Declared, Face, Plan, Program, Refused
-from tests.faces.stack import ProviderStack, Stack
+from tests.faces.stack import Stack, attempt
 from tests.support.site import Master, Site
 
 ATTACHMENT = "ServerStorageAttachment"
@@ -134,9 +134,7 @@ class Bench:
             spec=pb.ServerSpec(name=name, **spec), request_token="theirs"
         )
         made: pb.Server = self.site.call("CreateServer", request)
-        self.cleanup.callback(
-            self.site.call, "DeleteServer", pb.DeleteRequest(id=made.id)
-        )
+        self.cleanup.callback(self.site.call, "DeleteServer", pb.DeleteRequest(id=made.id))
         return made
 
     def made_attachment(self, pool: str, **spec: Any) -> pb.Attachment:
@@ -189,16 +187,16 @@ class Bench:
             if each.state == "attached"
         }
 
+    def events(self, kind: str) -> Sequence[str]:
+        """What the engine says happened to the case's own things of a kind, oldest first."""
+        request = pb.ListEventsRequest(subject_prefix=f"{kind}/{self.prefix}-")
+        return [each.reason for each in self.site.call("ListEvents", request).events]
+
     def volume_states(self, pool: str) -> Sequence[str]:
         """The states of the pool's volumes, those that are being made left out."""
         moving = ("planned", "cloning", "ready")
         found = [each.state for each in self.site.volumes(pool)]
         return sorted(state for state in found if state not in moving)
-
-    def half_made(self) -> Sequence[str]:
-        """What the stack keeps although it is not finished."""
-        assert isinstance(self.stack, ProviderStack), "the command lines show it in their own ways"
-        return self.stack.half_made()
 
 
 def actions(plan: Plan) -> dict[str, str]:
@@ -208,11 +206,17 @@ def actions(plan: Plan) -> dict[str, str]:
 
 def refusal(work: Callable[[], object]) -> Refused:
     """What the user is told; fails where nothing is refused."""
+    refused = attempt(work)
+    assert refused is not None, "it was not refused"
+    return refused
+
+
+def plan_or_problems(stack: Stack, program: Program) -> dict[str, Any]:
+    """What a plan does, and the inputs that it refuses: one of the two is empty."""
     try:
-        work()
+        return {"plan": actions(stack.plan(program)), "refused": []}
     except Refused as refused:
-        return refused
-    raise AssertionError("it was not refused")
+        return {"plan": {}, "refused": sorted(refused.paths)}
 
 
 def problems(stack: Stack, program: Program) -> list[str]:

@@ -107,9 +107,7 @@ def _chap(bench: Bench) -> Outcome:
         {"mode": "given", "username": "web", "secret": f"{word}-of-the-secrets"}
         for word in ("first", "second")
     )
-    before = bench.attachment(
-        pool=pool, chap=bench.versioned(first, 1), inline_server=bench.host()
-    )
+    before = bench.attachment(pool=pool, chap=bench.versioned(first, 1), inline_server=bench.host())
     bench.stack.apply([before])
     old = bench.account("storage")
     after = before.but(chap=bench.versioned(second, 2))
@@ -148,11 +146,11 @@ def _replaced(bench: Bench, before: Declared, after: Declared) -> Outcome:
     bystanders = bench.attached(before.inputs["pool"])
     return {
         "plan": {label: list(each.replaces) for label, each in planned.items() if each.replaces},
-        "another volume": volume != attached.get(after.inputs["name"].removeprefix(
-            f"{bench.prefix}-"
-        ), volume),
+        "another volume": volume
+        != attached.get(after.inputs["name"].removeprefix(f"{bench.prefix}-"), volume),
         "old volume": bench.site.volume(volume).state,
         "bystander": kept == bystanders.get("bystander"),
+        "events": bench.events("attachment"),
         "second plan": actions(bench.stack.plan([other, after])),
     }
 
@@ -210,6 +208,7 @@ _REPLACED = {
     "another volume": True,
     "old volume": "released",
     "bystander": True,
+    "events": ["ATTACHED", "ATTACHED", "RELEASED", "ATTACHED"],
     "second plan": {},
 }
 CASES = (

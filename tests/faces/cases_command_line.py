@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from clonepool.api.v1 import engine_pb2 as pb
 from tests.faces.bench import Bench, actions, problems, refusal
 from tests.faces.differences import Difference
-from tests.faces.model import AWAY, Declared, Face, Program, Ref, Refused
+from tests.faces.model import AWAY, Declared, Face, Program, Ref
+from tests.faces.stack import attempt
 from tests.faces.table import Case, Level, Outcome
 from tests.support.http_source import StalledSource
 from tests.support.waiting import wait_for
@@ -80,17 +82,12 @@ def _imported(bench: Bench) -> Outcome:
         "server": (server.id, bench.server(name=server.spec.name, labels={"rack": "r1"})),
         "storage": (
             attachment.id,
-            bench.attachment(
-                name=attachment.spec.name, pool=pool, server=server.spec.name
-            ),
+            bench.attachment(name=attachment.spec.name, pool=pool, server=server.spec.name),
         ),
     }
     program = [declared.but(**_content(bench, declared)) for _, declared in found.values()]
     ids = {label: each[0] for label, each in found.items()}
-    try:
-        bench.stack.bring_in(program, ids)
-    except Refused:
-        assert bench.face is Face.DYNAMIC
+    attempt(lambda: bench.stack.bring_in(program, ids))
     outcome = {
         "imported": sorted(bench.stack.ids()) if ids == dict(bench.stack.ids()) else [],
         "next plan": actions(bench.stack.plan(program)),
@@ -134,18 +131,14 @@ def _by_hand(bench: Bench) -> Outcome:
     program = [bench.attachment("other", pool=pool), bench.attachment("storage", pool=pool)]
     bench.stack.apply(program)
     before = dict(bench.attached(pool))
-    told = ""
-    try:
-        bench.stack.replace_by_hand(program, "storage")
-    except Refused as refused:
-        told = refused.text
+    refused = attempt(lambda: bench.stack.replace_by_hand(program, "storage"))
     after = bench.attached(pool)
     return {
         "another volume": before["storage"] != after["storage"],
         "old volume": bench.site.volume(before["storage"]).state,
         "other": before["other"] == after["other"],
         "attached": sorted(after),
-        "way out": "deleteBeforeReplace" in told,
+        "way out": refused is not None and "deleteBeforeReplace" in refused.text,
     }
 
 
@@ -160,15 +153,12 @@ def _replaced_chain(bench: Bench) -> Outcome:
     volume = bench.attached(bench.name("pool"))["storage"]
     renamed = [program[0].but(name=bench.name("renamed")), *program[1:]]
     plan = actions(bench.stack.plan(renamed))
-    unsaid: list[str] = []
-    try:
-        bench.stack.apply(renamed)
-    except Refused as refused:
-        unsaid = refused.lacks(f"pool {bench.name('pool')} has attachments", bench.name("storage"))
+    refused = attempt(lambda: bench.stack.apply(renamed))
+    holder = (f"pool {bench.name('pool')} has attachments", bench.name("storage"))
     return {
         "plan": plan,
         "another volume": volume != bench.attached(bench.name("pool"))["storage"],
-        "unsaid": unsaid,
+        "refused": refused is not None and [] == refused.lacks(*holder),
     }
 
 
@@ -200,17 +190,14 @@ def _killed(bench: Bench) -> Outcome:
         running.kill()
         stalled.go_on()
         bench.stack.recover()
-        told = ""
-        try:
-            bench.stack.apply(program)
-        except Refused as refused:
-            told = refused.text
+        refused = attempt(lambda: bench.stack.apply(program))
     (orphan,) = bench.ids_of_images(bench.name("image"))
     outcome = {
         "taken up": orphan == bench.stack.ids().get("image"),
-        "told": " import " in told and orphan in told and bench.name("image") in told,
+        "told": refused is not None
+        and [] == refused.lacks(" import ", bench.name("image"), orphan),
     }
-    if told:
+    if refused is not None:
         # what the user is told to do is done, and nothing is left over
         bench.stack.bring_in(program, {"image": orphan})
     return {
@@ -229,17 +216,13 @@ def _killed_in_the_queue(bench: Bench) -> Outcome:
     running.kill()
     bench.stack.recover()
     bench.site.release(holder)
-    told = ""
-    try:
-        bench.stack.apply(program)
-    except Refused as refused:
-        told = refused.text
+    refused = attempt(lambda: bench.stack.apply(program))
     outcome = {
         "taken up": list(bench.attached(pool)) == ["storage"],
-        "told": " import " in told and bench.name("storage") in told,
+        "told": refused is not None and [] == refused.lacks(" import ", bench.name("storage")),
         "volumes": bench.volume_states(pool),
     }
-    if told:
+    if refused is not None:
         # nobody shows up for that place: it would end by itself, but the case does not wait
         bench.site.release(bench.account("storage"))
     return outcome
@@ -250,16 +233,14 @@ def _away(bench: Bench) -> Outcome:
     bench.stack.apply([server])
     kept = dict(bench.stack.ids())
     bench.stack.reach(AWAY)
-    fresh = [server, bench.pool()]
-    try:
-        plan = actions(bench.stack.plan(fresh))
-    except Refused as refused:
-        assert [] == refused.lacks(f"no engine answers at {AWAY}"), refused.text
-        plan = {}
-    refused = refusal(lambda: bench.stack.apply([server.but(labels={"a": "b"})]))
+    words = (f"no engine answers at {AWAY}", "clonepool serve")
+    fresh: dict[str, str] = {}
+    in_plan = attempt(lambda: fresh.update(actions(bench.stack.plan([server, bench.pool()]))))
+    in_apply = refusal(lambda: bench.stack.apply([server.but(labels={"a": "b"})]))
     return {
-        "plan": plan,
-        "unsaid": refused.lacks(f"no engine answers at {AWAY}", "clonepool serve"),
+        "plan": fresh,
+        "plan refused": in_plan is not None and [] == in_plan.lacks(*words),
+        "unsaid": in_apply.lacks(*words),
         "kept": kept == dict(bench.stack.ids()),
     }
 
@@ -276,18 +257,17 @@ def _bad_input(bench: Bench) -> Outcome:
 
 
 def _unnamed(bench: Bench) -> Outcome:
-    try:
-        planned = bench.stack.plan([bench.server().but(name=None)])["server"]
-    except Refused as refused:
-        return {"action": "refused", "unsaid": refused.lacks("name")}
-    return {"action": planned.action, "unsaid": []}
+    planned: dict[str, str] = {}
+    unnamed = [bench.server().but(name=None)]
+    refused = attempt(lambda: planned.update(actions(bench.stack.plan(unnamed))))
+    return {
+        "plan": planned,
+        "refused": refused is not None and [] == refused.lacks('"name" is required'),
+    }
 
 
-def case(**parts: object) -> Case:
-    """A case that the command lines drive."""
-    return Case(level=Level.COMMAND_LINE, **parts)  # type: ignore[arg-type]
-
-
+# what the command lines drive
+case = partial(Case, level=Level.COMMAND_LINE)
 CASES = (
     case(
         name="a whole program comes up, stays as it is, and goes without a trace",
@@ -372,13 +352,14 @@ CASES = (
         expect={
             "plan": {"image": "replace", "pool": "replace", "storage": "replace"},
             "another volume": True,
-            "unsaid": [],
+            "refused": False,
         },
         differs={
             Difference.TAKEN_ALONG: {
                 Face.TERRAFORM: {
                     "plan": {"image": "replace", "pool": "replace"},
                     "another volume": False,
+                    "refused": True,
                 }
             }
         },
@@ -408,8 +389,8 @@ CASES = (
     case(
         name="an engine that is away stops neither a preview nor the user's understanding",
         play=_away,
-        expect={"plan": {"pool": "create"}, "unsaid": [], "kept": True},
-        differs={Difference.ENGINE_AWAY: {Face.TERRAFORM: {"plan": {}}}},
+        expect={"plan": {"pool": "create"}, "plan refused": False, "unsaid": [], "kept": True},
+        differs={Difference.ENGINE_AWAY: {Face.TERRAFORM: {"plan": {}, "plan refused": True}}},
     ),
     case(
         name="bad input is shown with its path before anything is made",
@@ -419,7 +400,7 @@ CASES = (
     case(
         name="a name that is left out is made up",
         play=_unnamed,
-        expect={"action": "create", "unsaid": []},
-        differs={Difference.NAME_LEFT_OUT: {Face.TERRAFORM: {"action": "refused"}}},
+        expect={"plan": {"server": "create"}, "refused": False},
+        differs={Difference.NAME_LEFT_OUT: {Face.TERRAFORM: {"plan": {}, "refused": True}}},
     ),
 )

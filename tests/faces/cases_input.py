@@ -13,9 +13,11 @@ _LABEL_LIMIT = 64
 
 
 def _refused(bench: Bench, declare: Callable[[Bench], Declared]) -> Outcome:
-    """It stands second in its program: the first is not made either while the plan is refused."""
-    declared = declare(bench)
-    return {"problems": problems(bench.stack, [declared]), "left": dict(bench.stack.ids())}
+    """The plan names it, and an apply makes nothing of it either."""
+    program = [declare(bench)]
+    found = problems(bench.stack, program)
+    refusal(lambda: bench.stack.apply(program))
+    return {"problems": found, "left": dict(bench.stack.ids())}
 
 
 def _named(what: str, name: str) -> Callable[[Bench], Declared]:

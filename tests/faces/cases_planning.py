@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.faces.bench import Bench, actions
+from tests.faces.bench import Bench, actions, plan_or_problems
 from tests.faces.differences import Difference
-from tests.faces.model import UNKNOWN, Declared, Face, Refused
+from tests.faces.model import UNKNOWN, Declared, Face
 from tests.faces.table import Case, Outcome
 
 _DEFAULTS = {
@@ -94,10 +94,7 @@ def _unknown_on_create(bench: Bench) -> Outcome:
 
 def _unknown_second_way(bench: Bench) -> Outcome:
     declared = bench.attachment(pool="some-pool", server=UNKNOWN).but(inline_server={"name": "s"})
-    try:
-        return {"plan": actions(bench.stack.plan([declared])), "refused": []}
-    except Refused as refused:
-        return {"plan": {}, "refused": sorted(refused.paths)}
+    return plan_or_problems(bench.stack, [declared])
 
 
 def _sizes(bench: Bench) -> Outcome:
@@ -220,9 +217,7 @@ CASES = (
         play=_unknown_second_way,
         expect={"plan": {}, "refused": ["inline_server"]},
         differs={
-            Difference.MAY_BE_NULL: {
-                Face.TERRAFORM: {"plan": {"storage": "create"}, "refused": []}
-            }
+            Difference.MAY_BE_NULL: {Face.TERRAFORM: {"plan": {"storage": "create"}, "refused": []}}
         },
     ),
     Case(

@@ -168,9 +168,7 @@ def _moved_to_another_user(bench: Bench) -> Outcome:
     waiting.wait()
     return {
         "attached": list(bench.attached(pool)),
-        "scrubbed in between": [
-            record.volume_id == volume for record in bench.site.records(pool)
-        ],
+        "scrubbed in between": [record.volume_id == volume for record in bench.site.records(pool)],
     }
 
 

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any
 
 from clonepool.api.v1 import engine_pb2 as pb
-from tests.faces.bench import Bench, actions, refusal
+from tests.faces.bench import Bench, actions, plan_or_problems, refusal
 from tests.faces.differences import Difference
-from tests.faces.model import Declared, Face, Refused
+from tests.faces.model import Declared, Face
+from tests.faces.stack import attempt
 from tests.faces.table import Case, Outcome
 from tests.support.http_source import StalledSource
 from tests.support.site import CUSTOMER, Site
@@ -91,10 +92,7 @@ def _brought_in(bench: Bench, noun: str) -> Outcome:
     }[noun]()
     theirs, mine = bench.another_stack(), bench.another_stack()
     theirs.apply([declared])
-    try:
-        mine.bring_in([declared], {declared.label: declared.inputs["name"]})
-    except Refused:
-        assert {} == dict(mine.ids())
+    attempt(lambda: mine.bring_in([declared], {declared.label: declared.inputs["name"]}))
     return {
         "imported": dict(theirs.ids()) == dict(mine.ids()),
         "next plan": actions(mine.plan([declared])),
@@ -136,11 +134,7 @@ def _too_slow(bench: Bench) -> Outcome:
 
 
 def _limits_on_an_image(bench: Bench) -> Outcome:
-    declared = bench.image(timeouts={"create": "2h"})
-    try:
-        return {"plan": actions(bench.stack.plan([declared])), "refused": []}
-    except Refused as refused:
-        return {"plan": {}, "refused": sorted(refused.paths)}
+    return plan_or_problems(bench.stack, [bench.image(timeouts={"create": "2h"})])
 
 
 def _engine_restarts_in_an_import(bench: Bench) -> Outcome:

@@ -52,27 +52,30 @@ def stock(site: Site) -> Stock:
 
 
 @pytest.fixture(scope="session")
-def open_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenProvider]:
-    """Starts a provider's process, which ends with the session. ``stack`` names its user's."""
+def open_provider(tmp_path_factory: pytest.TempPathFactory) -> OpenProvider:
+    """Starts a provider's process, which ends with ``until``. ``stack`` names its user's."""
     folder = write_launcher(tmp_path_factory.mktemp("plugin"))
     home = tmp_path_factory.mktemp("home")
-    with ExitStack() as running:
 
-        def begin(face: Face, endpoint: str, *, stack: str, **variables: str) -> Provider:
-            if face is Face.DYNAMIC:
-                started = dynamic_face.running(endpoint, stack=stack, **variables)
-                return running.enter_context(started)
-            if face is Face.PLUGIN:
-                return running.enter_context(plugin_face.running(endpoint, folder=folder))
-            return running.enter_context(terraform_face.running(endpoint, home=home))
+    def begin(
+        until: ExitStack, face: Face, endpoint: str, *, stack: str, **variables: str
+    ) -> Provider:
+        if face is Face.DYNAMIC:
+            started = dynamic_face.running(endpoint, stack=stack, **variables)
+            return until.enter_context(started)
+        if face is Face.PLUGIN:
+            return until.enter_context(plugin_face.running(endpoint, folder=folder))
+        return until.enter_context(terraform_face.running(endpoint, home=home))
 
-        yield begin
+    return begin
 
 
 @pytest.fixture(scope="session")
-def shared_providers(site: Site, open_provider: OpenProvider) -> dict[Face, Provider]:
+def shared_providers(site: Site, open_provider: OpenProvider) -> Iterator[dict[Face, Provider]]:
     """The processes that most cases use, one a face."""
-    return {face: open_provider(face, site.engine.endpoint, stack="trial") for face in Face}
+    endpoint = site.engine.endpoint
+    with ExitStack() as until:
+        yield {face: open_provider(until, face, endpoint, stack="trial") for face in Face}
 
 
 @pytest.fixture(scope="session")
@@ -149,12 +152,14 @@ def bench(
 ) -> Iterator[Bench]:
     """Where the case is played; what it leaves goes with it."""
 
+    until = ExitStack()
+
     def open_stack(name: str) -> Stack:
         if case.level is Level.COMMAND_LINE:
             stack: Stack = request.getfixturevalue(f"{face}_stack")
             return stack
         provider = shared_providers[face].for_user(name)
-        return ProviderStack(provider, partial(open_provider, face, stack=name))
+        return ProviderStack(provider, partial(open_provider, until, face, stack=name))
 
     made = Bench(
         face=face,
@@ -164,5 +169,6 @@ def bench(
         open_stack=open_stack,
         open_fragile_site=lambda: request.getfixturevalue("fragile_site"),
     )
-    yield made
-    made.close()
+    with until:
+        yield made
+        made.close()

@@ -86,9 +86,7 @@ class DynamicProvider(Provider):
 
     def _at(self, declared: Declared) -> DynamicServer:
         provider = getattr(providers, f"{declared.kind}Provider")()
-        return DynamicServer(
-            self._server.stub, self._server.display, serialize_provider(provider)
-        )
+        return DynamicServer(self._server.stub, self._server.display, serialize_provider(provider))
 
     def _checked(
         self, server: DynamicServer, declared: Declared, prior: Kept | None

@@ -49,9 +49,7 @@ class PluginProvider(Provider):
         planned = self._plugin.update(
             declared.kind, prior.id, prior.properties, inputs, preview=True
         )
-        return Planned(
-            action="update", unknown=_unknown(planned, declared, shown), inputs=shown
-        )
+        return Planned(action="update", unknown=_unknown(planned, declared, shown), inputs=shown)
 
     def create(self, declared: Declared) -> Kept:
         inputs = self._checked(declared, None)

@@ -122,7 +122,7 @@ class Provider(ABC):
 
     face: Face
 
-    def for_user(self, stack: str) -> Provider:  # noqa: ARG002 - most faces know no stack
+    def for_user(self, stack: str) -> Provider:
         """It as another user's program drives it."""
         return self
 
@@ -200,10 +200,6 @@ class ProviderStack(Stack):
     def ids(self) -> Mapping[str, str]:
         return {label: kept.id for label, kept in self._state.items()}
 
-    def half_made(self) -> Sequence[str]:
-        """What is kept although its create did not end well."""
-        return [label for label, kept in self._state.items() if kept.half_made]
-
     def outputs(self, label: str) -> Mapping[str, Any]:
         return self._provider.outputs(self._state[label])
 
@@ -273,15 +269,16 @@ class _Thread(Running):
         return ""
 
 
-def at_once(*work: Callable[[], None]) -> Sequence[Refused | None]:
+def attempt(work: Callable[[], object]) -> Refused | None:
+    """Do it; what the user was told where it was refused."""
+    try:
+        work()
+    except Refused as refused:
+        return refused
+    return None
+
+
+def at_once(*work: Callable[[], object]) -> Sequence[Refused | None]:
     """Do it all at the same time; what was refused stands in its place."""
-
-    def attempt(one: Callable[[], None]) -> Refused | None:
-        try:
-            one()
-        except Refused as refused:
-            return refused
-        return None
-
     with ThreadPoolExecutor(len(work)) as threads:
         return list(threads.map(attempt, work))

@@ -105,7 +105,7 @@ class TerraformProvider(Provider):
         required = [f.name for f in managed.shown.inputs if f.required and config[f.name] is None]
         if required:
             # Core holds a configuration to the schema before it asks
-            paths = {name: "is required" for name in required}
+            paths = dict.fromkeys(required, "is required")
             raise Refused(f"Missing required argument: {', '.join(required)}", paths=paths)
         self._ask("ValidateResourceConfig", request, pb.Answer)
 
@@ -193,11 +193,11 @@ def _kept(declared: Declared, state: Mapping[str, Any]) -> Kept:
 
 
 def _dotted(path: pb.AttributePath) -> str:
-    return ".".join(str(getattr(step, step.WhichOneof("selector"))) for step in path.steps)
+    return ".".join(str(getattr(step, step.WhichOneof("selector") or "")) for step in path.steps)
 
 
 def _agrees(planned: Any, state: Any) -> bool:
-    """Core's rule: an apply gives what was planned, to the letter, and fills in what was unknown."""
+    """Core's rule: an apply gives what was planned, and fills in only what was unknown."""
     if planned is SENTINEL:
         return True
     if isinstance(planned, Mapping) and isinstance(state, Mapping):

@@ -1,4 +1,4 @@
-"""What differs on purpose is named, shown by a case, and explained: none of it without the others."""
+"""What differs on purpose is named, shown by a case, and explained in the page."""
 
 from __future__ import annotations
 
