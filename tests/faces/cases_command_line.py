@@ -181,6 +181,24 @@ def _interrupted(bench: Bench) -> Outcome:
     return {"queue": queue, "kept": kept, "after it": list(bench.attached(pool))}
 
 
+def _interrupted_import(bench: Bench) -> Outcome:
+    """What the engine has begun; in the end there is one image, whoever had to be told of it."""
+    with StalledSource(content=bench.stock.source.read_bytes()) as stalled:
+        program = [bench.image(writable={"source": stalled.url})]
+        running = bench.stack.begin(program)
+        stalled.wait_until_asked()
+        running.interrupt()
+        refusal(running.wait)
+        there, kept = bench.is_there("Image", bench.name("image")), list(bench.stack.ids())
+        stalled.go_on()
+        bench.stack.apply(program)
+    return {
+        "there": there,
+        "kept": kept,
+        "images": bench.ids_of_images(bench.name("image")) == list(bench.stack.ids().values()),
+    }
+
+
 def _killed(bench: Bench) -> Outcome:
     """SIGKILL to the command and its provider in mid-create; the user runs it again."""
     with StalledSource(content=bench.stock.source.read_bytes()) as stalled:
@@ -369,6 +387,17 @@ CASES = (
         play=_interrupted,
         expect={"queue": 0, "kept": {}, "after it": ["storage"]},
         differs={Difference.INTERRUPT: {Face.DYNAMIC: {"queue": 1}}},
+    ),
+    case(
+        name="Ctrl-C in mid-import leaves nothing and the next apply makes it",
+        play=_interrupted_import,
+        expect={"there": False, "kept": [], "images": True},
+        differs={
+            Difference.INTERRUPTED_IMPORT: {
+                Face.DYNAMIC: {"there": True},
+                Face.TERRAFORM: {"there": True, "kept": ["image"]},
+            }
+        },
     ),
     case(
         name="what was killed in mid-import is told of and no second one is made",

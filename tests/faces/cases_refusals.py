@@ -7,6 +7,7 @@ from tests.faces.differences import Difference
 from tests.faces.model import AWAY, Face
 from tests.faces.stack import at_once
 from tests.faces.table import Case, Outcome
+from tests.support.site import log_in
 from tests.support.waiting import wait_for
 
 
@@ -172,6 +173,49 @@ def _moved_to_another_user(bench: Bench) -> Outcome:
     }
 
 
+def _race_for_a_name(bench: Bench) -> Outcome:
+    users = [bench.another_stack(), bench.another_stack()]
+    mine = bench.server()
+    told = at_once(*(lambda s=stack: s.apply([mine]) for stack in users))
+    lost = [refused for refused in told if refused is not None]
+    return {
+        "won": told.count(None),
+        "unsaid": [refused.lacks(mine.inputs["name"], "exists") for refused in lost],
+        "kept": sum(len(stack.ids()) for stack in users),
+    }
+
+
+def _busy(bench: Bench) -> Outcome:
+    """A server that is logged in keeps its volume until the program says otherwise."""
+    pool = bench.stocked_pool(fabric="iscsi")
+    plain = bench.attachment(pool=pool, inline_server=bench.host())
+    bench.stack.apply([plain])
+    with log_in(bench.account("storage")) as session:
+        refused = refusal(bench.stack.destroy)
+        alive, kept = session.is_alive(), list(bench.stack.ids())
+        bench.stack.apply([plain.but(force_detach=True)])
+        bench.stack.destroy()
+    return {
+        "unsaid": refused.lacks(bench.name("host"), "log it out", "force_detach"),
+        "session": alive,
+        "kept": kept,
+        "left": list(bench.attached(pool)),
+    }
+
+
+def _picked(bench: Bench) -> Outcome:
+    """The server that was picked is told, and is no change of what was asked for."""
+    labels = {"rack": bench.prefix}
+    server = bench.made_server(labels=labels)
+    program = [bench.attachment(pool=bench.stocked_pool(), server_selector=labels)]
+    bench.stack.apply(program)
+    bench.stack.refresh()
+    return {
+        "picked": bench.stack.outputs("storage")["server"] == server.spec.name,
+        "next plan": actions(bench.stack.plan(program)),
+    }
+
+
 def _away_in_a_plan(bench: Bench) -> Outcome:
     """Neither what is new nor what is there needs the engine to be planned."""
     server = bench.server()
@@ -252,6 +296,22 @@ CASES = (
         name="of two who race for one ready replica both win where they may wait",
         play=_race_with_a_queue,
         expect={"won": 2, "attached": ["a", "b"], "volumes": 2, "queue": 0},
+    ),
+    Case(
+        name="of two who make the same name at once exactly one wins",
+        play=_race_for_a_name,
+        expect={"won": 1, "unsaid": [[]], "kept": 1},
+    ),
+    Case(
+        name="a server that is logged in keeps its volume until force_detach is set",
+        play=_busy,
+        expect={"unsaid": [], "session": True, "kept": ["storage"], "left": []},
+        marks=("tgt",),
+    ),
+    Case(
+        name="a server that is picked by labels is told and is no change",
+        play=_picked,
+        expect={"picked": True, "next plan": {}},
     ),
     Case(
         name="who waits gets what another gave back once it is scrubbed",

@@ -23,6 +23,7 @@ class Difference(StrEnum):
     HALF_MADE = "half-made"
     TROUBLE = "trouble"
     INTERRUPT = "interrupt"
+    INTERRUPTED_IMPORT = "interrupted-import"
     TAKEN_UP = "taken-up"
     TAKEN_ALONG = "taken-along"
     REPLACED_BY_HAND = "replaced-by-hand"
