@@ -10,7 +10,7 @@ from typing import Any
 
 from clonepool.api.v1 import engine_pb2 as pb
 from tests.faces.model import Declared, Face, Plan, Program, Refused
-from tests.faces.stack import Stack, attempt
+from tests.faces.stack import CommandStack, Stack, attempt
 from tests.support.site import Master, Site
 
 ATTACHMENT = "ServerStorageAttachment"
@@ -42,6 +42,13 @@ class Bench:
     def stack(self) -> Stack:
         """The first user's stack."""
         return self._stacks[0] if self._stacks else self.another_stack()
+
+    @property
+    def command(self) -> CommandStack:
+        """The first user's stack, with what only a command line can do."""
+        stack = self.stack
+        assert isinstance(stack, CommandStack), "drive this case by the command lines"
+        return stack
 
     def another_stack(self) -> Stack:
         """The stack of one more user of the same face."""

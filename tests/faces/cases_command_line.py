@@ -58,7 +58,7 @@ def _secrets(bench: Bench) -> Outcome:
     ]
     bench.stack.apply(program)
     made, given = (bench.account(label).chap_secret for label in ("made", "given"))
-    at_rest = bench.stack.at_rest()
+    at_rest = bench.command.at_rest()
     return {
         "generated": len(made) >= 12,
         "the given one is the engine's": given == GIVEN,
@@ -71,7 +71,6 @@ def _secrets(bench: Bench) -> Outcome:
 
 def _imported(bench: Bench) -> Outcome:
     """Somebody made one of each; the program says the same, and takes them over by their ids."""
-    theirs = bench.site
     pool = bench.stocked_pool(max_replicas=5)
     server = bench.made_server(labels={"rack": "r1"})
     attachment = bench.made_attachment(pool, server=server.spec.name)
@@ -92,8 +91,7 @@ def _imported(bench: Bench) -> Outcome:
         "imported": sorted(bench.stack.ids()) if ids == dict(bench.stack.ids()) else [],
         "next plan": actions(bench.stack.plan(program)),
     }
-    bench.stack.forget()
-    assert theirs.attachment(attachment.id).state == "attached"
+    bench.command.forget()
     return outcome
 
 
@@ -131,7 +129,7 @@ def _by_hand(bench: Bench) -> Outcome:
     program = [bench.attachment("other", pool=pool), bench.attachment("storage", pool=pool)]
     bench.stack.apply(program)
     before = dict(bench.attached(pool))
-    refused = attempt(lambda: bench.stack.replace_by_hand(program, "storage"))
+    refused = attempt(lambda: bench.command.replace_by_hand(program, "storage"))
     after = bench.attached(pool)
     return {
         "another volume": before["storage"] != after["storage"],
@@ -207,13 +205,13 @@ def _killed(bench: Bench) -> Outcome:
         stalled.wait_until_asked()
         running.kill()
         stalled.go_on()
-        bench.stack.recover()
+        bench.command.recover()
         refused = attempt(lambda: bench.stack.apply(program))
     (orphan,) = bench.ids_of_images(bench.name("image"))
     outcome = {
         "taken up": orphan == bench.stack.ids().get("image"),
         "told": refused is not None
-        and [] == refused.lacks(" import ", bench.name("image"), orphan),
+        and [] == refused.lacks(" import ", "that was killed", bench.name("image"), orphan),
     }
     if refused is not None:
         # what the user is told to do is done, and nothing is left over
@@ -232,12 +230,13 @@ def _killed_in_the_queue(bench: Bench) -> Outcome:
     running = bench.stack.begin(program)
     wait_for(lambda: bench.site.counts(pool).waiting == 1, what="the queue")
     running.kill()
-    bench.stack.recover()
+    bench.command.recover()
     bench.site.release(holder)
     refused = attempt(lambda: bench.stack.apply(program))
     outcome = {
         "taken up": list(bench.attached(pool)) == ["storage"],
-        "told": refused is not None and [] == refused.lacks(" import ", bench.name("storage")),
+        "told": refused is not None
+        and [] == refused.lacks(" import ", "that was killed", bench.name("storage")),
         "volumes": bench.volume_states(pool),
     }
     if refused is not None:
@@ -264,7 +263,7 @@ def _away(bench: Bench) -> Outcome:
 
 
 def _bad_input(bench: Bench) -> Outcome:
-    """The first of the program is as it should be, and is not made either."""
+    """A preview says what is wrong, and what is wrong is never made."""
     program = [bench.server(), bench.pool(scrub={"threshold": 0}, min_ready=5, max_replicas=4)]
     found = problems(bench.stack, program)
     refusal(lambda: bench.stack.apply(program))

@@ -14,7 +14,7 @@ from tests.faces import dynamic_face, plugin_face, terraform_face
 from tests.faces.bench import Bench, Stock
 from tests.faces.model import Face
 from tests.faces.pulumi_face import PulumiStack
-from tests.faces.stack import Provider, ProviderStack, Stack
+from tests.faces.stack import CommandStack, Provider, ProviderStack, Stack
 from tests.faces.table import Case, Level
 from tests.faces.terraform_cli_face import TerraformStack
 from tests.plugin.conftest import yaml_bin
@@ -126,17 +126,17 @@ def terraform_folder(
 
 
 @pytest.fixture
-def dynamic_stack(pulumi_python: PulumiProject) -> Stack:
+def dynamic_command(pulumi_python: PulumiProject) -> CommandStack:
     return PulumiStack(pulumi_python, face=Face.DYNAMIC)
 
 
 @pytest.fixture
-def plugin_stack(pulumi_yaml: YamlProject) -> Stack:
+def plugin_command(pulumi_yaml: YamlProject) -> CommandStack:
     return PulumiStack(pulumi_yaml, face=Face.PLUGIN)
 
 
 @pytest.fixture
-def terraform_stack(terraform_folder: TerraformProject) -> Stack:
+def terraform_command(terraform_folder: TerraformProject) -> CommandStack:
     return TerraformStack(terraform_folder)
 
 
@@ -151,12 +151,11 @@ def bench(
     shared_providers: dict[Face, Provider],
 ) -> Iterator[Bench]:
     """Where the case is played; what it leaves goes with it."""
-
     until = ExitStack()
 
     def open_stack(name: str) -> Stack:
         if case.level is Level.COMMAND_LINE:
-            stack: Stack = request.getfixturevalue(f"{face}_stack")
+            stack: Stack = request.getfixturevalue(f"{face}_command")
             return stack
         provider = shared_providers[face].for_user(name)
         return ProviderStack(provider, partial(open_provider, until, face, stack=name))

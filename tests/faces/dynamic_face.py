@@ -37,14 +37,15 @@ class DynamicProvider(Provider):
         server, fields = self._at(declared), resource(declared.kind).outputs
         inputs = self._checked(server, declared, prior)
         shown = {name: value for name, value in inputs.items() if not name.startswith("__")}
-        made = frozenset(field.name for field in fields if field.name not in shown)
         if prior is None:
+            # Pulumi asks nobody: what no input gives is unknown in the preview of a creation
+            made = frozenset(field.name for field in fields if field.name not in shown)
             return Planned(action="create", unknown=made, inputs=shown)
         found = server.diff(prior.properties, inputs)
         if found.changes == _NONE:
             return Planned(action="none", inputs=shown)
         action = "replace" if found.replaces else "update"
-        return Planned(action=action, replaces=sorted(found.replaces), unknown=made, inputs=shown)
+        return Planned(action=action, replaces=sorted(found.replaces), inputs=shown)
 
     def create(self, declared: Declared) -> Kept:
         server = self._at(declared)

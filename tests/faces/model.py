@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 AWAY: Final = "unix:///nowhere/engine.sock"
-PATIENCE_S: Final = 60.0
+# a machine under load takes long
+PATIENCE_S: Final = 120.0
 
 
 class Face(StrEnum):

@@ -13,7 +13,7 @@ from pulumi_clonepool_plugin.spelling import to_declared
 from tests.faces.command import CommandRunning, plain
 from tests.faces.model import Face, Plan, Planned, Program, Refused, snake
 from tests.faces.programs import python_program, yaml_program
-from tests.faces.stack import Running, Stack
+from tests.faces.stack import CommandStack, Running
 from tests.support.pulumi_project import PulumiProject
 
 _WRITERS = {Face.DYNAMIC: python_program, Face.PLUGIN: yaml_program}
@@ -35,7 +35,7 @@ _PROBLEM = re.compile(r"property (?P<path>\S+) value .*? has a problem: (?P<reas
 _PRESSES = {Face.DYNAMIC: 2, Face.PLUGIN: 1}
 
 
-class PulumiStack(Stack):
+class PulumiStack(CommandStack):
     """The one stack of a project; a case leaves it empty."""
 
     def __init__(self, project: PulumiProject, *, face: Face) -> None:

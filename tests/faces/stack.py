@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -74,28 +73,32 @@ class Stack(ABC):
         """One resource's properties; what is secret is left out."""
 
     @abstractmethod
-    def at_rest(self) -> str:
-        """The state as it is kept: what is encrypted in it cannot be read."""
-
-    @abstractmethod
     def reach(self, endpoint: str, **variables: str) -> None:
         """Speak to this engine from now on, from a process with these variables."""
-
-    def recover(self) -> None:
-        """What the ecosystem asks of a user whose command was killed, before the next one."""
-        raise NotImplementedError("a command line is what is killed: drive the case by it")
-
-    def forget(self) -> None:
-        """Let go of everything without taking it down."""
-        raise NotImplementedError("a command line's state is what is forgotten")
-
-    def replace_by_hand(self, program: Program, label: str) -> None:
-        """Replace one resource although nothing of it changed."""
-        raise NotImplementedError("an order to the command line: drive the case by it")
 
     def destroy(self) -> None:
         """Take everything down again."""
         self.apply([])
+
+
+class CommandStack(Stack):
+    """A stack behind a real command line, which can do more than a provider is asked for."""
+
+    @abstractmethod
+    def at_rest(self) -> str:
+        """The state as it is kept: what is encrypted in it cannot be read."""
+
+    @abstractmethod
+    def replace_by_hand(self, program: Program, label: str) -> None:
+        """Replace one resource although nothing of it changed."""
+
+    @abstractmethod
+    def recover(self) -> None:
+        """What the ecosystem asks of a user whose command was killed, before the next one."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Let go of everything without taking it down."""
 
 
 @dataclass(kw_only=True)
@@ -202,9 +205,6 @@ class ProviderStack(Stack):
 
     def outputs(self, label: str) -> Mapping[str, Any]:
         return self._provider.outputs(self._state[label])
-
-    def at_rest(self) -> str:
-        return json.dumps([repr(kept) for kept in self._state.values()])
 
     def reach(self, endpoint: str, **variables: str) -> None:
         self._provider = self._open(endpoint, **variables)

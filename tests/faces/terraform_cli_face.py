@@ -11,13 +11,13 @@ from terraform_clonepool.values import given
 from tests.faces.command import CommandRunning, plain
 from tests.faces.model import Face, Plan, Planned, Program, Refused
 from tests.faces.programs import TERRAFORM_TYPES, terraform_program
-from tests.faces.stack import Running, Stack
+from tests.faces.stack import CommandStack, Running
 from tests.terraform.project import TerraformProject
 
 _MAIN, _IMPORTS = "main.tf.json", "import.tf.json"
 
 
-class TerraformStack(Stack):
+class TerraformStack(CommandStack):
     """One working directory; a case leaves it empty."""
 
     face = Face.TERRAFORM

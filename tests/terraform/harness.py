@@ -16,7 +16,7 @@ import grpc
 from terraform_clonepool.main import _COOKIE, _COOKIE_NAME
 
 PROGRAM = [sys.executable, "-c", "from terraform_clonepool.main import main; main()"]
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 class Plugin:
