@@ -13,10 +13,10 @@ import pytest
 from tests.faces import dynamic_face, plugin_face, terraform_face
 from tests.faces.bench import Bench, Stock
 from tests.faces.model import Face
-from tests.faces.pulumi_face import PulumiStack
+from tests.faces.pulumi_command import PulumiStack
 from tests.faces.stack import CommandStack, Provider, ProviderStack, Stack
 from tests.faces.table import Case, Level
-from tests.faces.terraform_cli_face import TerraformStack
+from tests.faces.terraform_command import TerraformStack
 from tests.plugin.conftest import yaml_bin
 from tests.support.engine_process import running_site
 from tests.support.features import find_terraform

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from terraform_clonepool.values import given
-from tests.faces.command import CommandRunning, plain
+from tests.faces.background import CommandRunning, plain
 from tests.faces.model import Face, Plan, Planned, Program, Refused
 from tests.faces.programs import TERRAFORM_TYPES, terraform_program
 from tests.faces.stack import CommandStack, Running

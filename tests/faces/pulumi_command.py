@@ -10,7 +10,7 @@ from typing import Any
 
 from clonepool_resources.declaration import resource
 from pulumi_clonepool_plugin.spelling import to_declared
-from tests.faces.command import CommandRunning, plain
+from tests.faces.background import CommandRunning, plain
 from tests.faces.model import Face, Plan, Planned, Program, Refused, snake
 from tests.faces.programs import python_program, yaml_program
 from tests.faces.stack import CommandStack, Running
