@@ -6,6 +6,7 @@ from tests.faces import (
     cases_changing,
     cases_command_line,
     cases_input,
+    cases_interrupted,
     cases_planning,
     cases_refusals,
     cases_state,
@@ -19,4 +20,5 @@ CASES: tuple[Case, ...] = (
     *cases_refusals.CASES,
     *cases_state.CASES,
     *cases_command_line.CASES,
+    *cases_interrupted.CASES,
 )
