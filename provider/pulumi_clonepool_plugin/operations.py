@@ -114,9 +114,10 @@ class Operation:
             return error
         logical_name = self.urn.rsplit("::", 1)[-1]
         return AlreadyExists(
-            f"{self._title(inputs)} exists (id {found_id}) and was made by someone else; take "
-            f"another name, or take it over with `pulumi import {self.kind.token} {logical_name} "
-            f"{found_id}`, or, where this replaces it, set the option deleteBeforeReplace",
+            f"{self._title(inputs)} exists (id {found_id}) and was made by someone else, or by a "
+            "run that was killed; take another name, or take it over with `pulumi import "
+            f"{self.kind.token} {logical_name} {found_id}`, or, where this replaces it, set the "
+            "option deleteBeforeReplace",
             metadata=error.metadata,
         )
 

@@ -127,4 +127,5 @@ def _diagnostic(
 
 def _how_to_import(type_name: str, object_id: str) -> str:
     command = f"terraform import {type_name}.NAME {object_id}"
-    return f"To manage it here, bring it into the state:\n  {command}"
+    which = "If a run that was killed left it, or to manage it here all the same"
+    return f"{which}, bring it into the state:\n  {command}"

@@ -124,6 +124,72 @@ def test_an_engine_that_starts_meanwhile_is_found(engine: FakeEngine, folder: Pa
     server.drain(grace_s=0)
 
 
+# a server that dies of the first call, whatever it has done by then
+DYING = """
+import os, signal, sys
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+
+die = grpc.unary_unary_rpc_method_handler(lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+server = grpc.server(ThreadPoolExecutor(1))
+service = "clonepool.v1.Engine"
+handlers = grpc.method_handlers_generic_handler(service, {"GetEngineInfo": die})
+server.add_generic_rpc_handlers((handlers,))
+server.add_insecure_port(sys.argv[1])
+server.start()
+print("serving", flush=True)
+server.wait_for_termination()
+"""
+
+
+@pytest.fixture
+def dying_engine(folder: Path) -> Iterator[str]:
+    """An endpoint whose engine serves until somebody calls it."""
+    argv = [sys.executable, "-c", DYING, f"unix:{folder}/engine.sock"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as dying:
+        assert dying.stdout is not None
+        assert b"serving\n" == dying.stdout.readline()
+        yield f"unix://{folder}/engine.sock"
+        dying.kill()
+
+
+def test_an_engine_that_dies_under_a_call_is_waited_for(
+    dying_engine: str, engine: FakeEngine, folder: Path
+) -> None:
+    """It may have done what it was asked, so the answer is worth more than a few seconds."""
+    server = start_server(engine, folder)
+    channel = grpc.insecure_channel(parse_endpoint(dying_engine).target)
+
+    class Restarting(Clock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if sum(self.naps) - seconds < 10 <= sum(self.naps):
+                server.start()
+                # this clock runs ahead of gRPC's own pauses
+                grpc.channel_ready_future(channel).result(timeout=30)
+
+    clock = Restarting()
+    with EngineClient(
+        channel=channel,
+        endpoint=parse_endpoint(dying_engine),
+        clock=clock.read,
+        sleep=clock.sleep,
+    ) as client:
+        assert client.call("GetEngineInfo", INFO).node == "node1"
+    server.drain(grace_s=0)
+
+
+def test_an_engine_that_dies_under_a_call_and_stays_away_is_given_up(dying_engine: str) -> None:
+    clock = Clock()
+    with (
+        client_on(dying_engine, clock, timeout_s=60) as client,
+        pytest.raises(Unavailable, match="no engine answers"),
+    ):
+        client.call("GetEngineInfo", INFO)
+
+    assert 25 < sum(clock.naps) < 30
+
+
 def test_unavailable_is_tried_again_after_the_hint(
     server: EngineServer, engine: FakeEngine
 ) -> None:

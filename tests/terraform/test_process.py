@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -10,8 +9,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -20,9 +17,8 @@ import pytest
 from terraform_clonepool.certificate import get_certificate
 from terraform_clonepool.main import _COOKIE, _COOKIE_NAME
 from terraform_clonepool.proto import tfplugin6_pb2 as pb
+from tests.terraform.harness import LIMIT_S, started
 
-_PROGRAM = [sys.executable, "-c", "from terraform_clonepool.main import main; main()"]
-_LIMIT_S = 30
 _ALL_OF_IT = (
     "terraform_clonepool.service",
     "clonepool_resources.server_lifecycle",
@@ -30,65 +26,6 @@ _ALL_OF_IT = (
     "clonepool_resources.reads",
     "clonepool.api.client",
 )
-
-
-class Plugin:
-    """A provider that was started as Terraform starts it."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout is not None
-        self.line = process.stdout.readline().rstrip("\n")
-
-    @property
-    def socket(self) -> Path:
-        return Path(self.line.split("|")[3])
-
-    def channel(self) -> grpc.Channel:
-        """A channel as go-plugin opens it: the line's certificate is the only authority."""
-        text = self.line.split("|")[5]
-        der = base64.b64decode(text + "=" * (-len(text) % 4))
-        lines = base64.encodebytes(der).decode()
-        pem = f"-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n"
-        return grpc.secure_channel(
-            f"unix:{self.socket}",
-            grpc.ssl_channel_credentials(root_certificates=pem.encode()),
-            options=[("grpc.ssl_target_name_override", "localhost")],
-        )
-
-    def call(self, channel: grpc.Channel, method: str, request: bytes = b"") -> bytes:
-        answer: bytes = channel.unary_unary(method)(request, timeout=_LIMIT_S)
-        return answer
-
-    def end(self) -> int:
-        """Ask it to end, as Terraform does."""
-        with self.channel() as channel:
-            self.call(channel, "/plugin.GRPCController/Shutdown")
-        return self.process.wait(timeout=_LIMIT_S)
-
-
-@contextmanager
-def started(home: Path) -> Iterator[Plugin]:
-    environment = {
-        **{name: text for name, text in os.environ.items() if not name.startswith("XDG_")},
-        "HOME": str(home),
-        _COOKIE_NAME: _COOKIE,
-        "PLUGIN_CLIENT_CERT": "-----BEGIN CERTIFICATE-----",
-        "PLUGIN_PROTOCOL_VERSIONS": "5,6",
-    }
-    process = subprocess.Popen(
-        _PROGRAM,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield Plugin(process)
-    finally:
-        process.terminate()
-        process.communicate(timeout=_LIMIT_S)
 
 
 def test_the_handshake_leads_to_a_socket_of_this_user_alone(tmp_path: Path) -> None:
@@ -119,7 +56,7 @@ def test_a_provider_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> 
         folder = plugin.socket.parent
         assert folder.is_dir()
         plugin.process.terminate()
-        assert 0 == plugin.process.wait(timeout=_LIMIT_S)
+        assert 0 == plugin.process.wait(timeout=LIMIT_S)
         assert not folder.exists()
 
 
@@ -177,7 +114,7 @@ def test_a_person_who_starts_it_is_told_what_it_is() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=_LIMIT_S,
+        timeout=LIMIT_S,
     )
 
     assert (1, "") == (done.returncode, done.stdout)
@@ -195,7 +132,7 @@ def test_an_installation_without_the_extra_says_which_one_to_take() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=_LIMIT_S,
+        timeout=LIMIT_S,
     )
 
     assert 1 == done.returncode

@@ -31,6 +31,10 @@ _ENGINE_AWAY: Final = "ENGINE_AWAY"
 _NO_TLS: Final = "TLS"
 _FIRST_BACKOFF_S: Final = 0.05
 _LARGEST_BACKOFF_S: Final = 2.0
+# an engine that dies under a call may have done what it was asked: it is waited for while it is
+# restarted, so that the answer is not lost
+_CUT_OFF_WAIT_S: Final = 30.0
+_CUT_OFF: Final = ("Socket closed", "Connection reset", "Broken pipe")
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.max_metadata_size", 64 * 1024),
@@ -47,7 +51,8 @@ class EngineClient:
     """Calls an engine's RPCs by name; thread-safe, to be closed (or used in ``with``).
 
     Every RPC is idempotent, so UNAVAILABLE is tried again with jittered backoff until the call's
-    time is over. An engine that can't be reached at all is given up after ``connect_wait_s``.
+    time is over. An engine that can't be reached at all is given up after ``connect_wait_s``, one
+    that went away under a call after 30 s.
     """
 
     def __init__(
@@ -112,13 +117,16 @@ class EngineClient:
         rpc = getattr(self._stub, method)
         began = self._clock()
         deadline = began + (self._timeout_s if timeout_s is None else timeout_s)
+        given_up = began + self._connect_wait_s
         for attempt in range(1_000_000):
             try:
                 left_s = max(deadline - self._clock(), 0.001)
                 return rpc(request, timeout=left_s, metadata=self._metadata)
             except grpc.RpcError as rpc_error:
                 error = self._explain(rpc_error)
-            self._back_off(error=error, attempt=attempt, began=began, deadline=deadline)
+                if _cut_off(status.from_rpc_error(rpc_error)):
+                    given_up = self._clock() + _CUT_OFF_WAIT_S
+            self._back_off(error=error, attempt=attempt, given_up=given_up, deadline=deadline)
         raise error
 
     def watch(self, method: str, request: Message) -> Iterator[Any]:
@@ -150,13 +158,13 @@ class EngineClient:
         self.close()
 
     def _back_off(
-        self, *, error: ClonepoolError, attempt: int, began: float, deadline: float
+        self, *, error: ClonepoolError, attempt: int, given_up: float, deadline: float
     ) -> None:
         """Wait before the next try, or raise ``error`` when there is to be none."""
         if not isinstance(error, Unavailable) or error.reason == _NO_TLS:
             raise error
         away = error.reason == _ENGINE_AWAY
-        last = min(deadline, began + self._connect_wait_s) if away else deadline
+        last = min(deadline, given_up) if away else deadline
         step_s = min(_FIRST_BACKOFF_S * 2 ** min(attempt, 10), _LARGEST_BACKOFF_S)
         delay_s = step_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
         delay_s = max(delay_s, error.retry_after_s or 0.0)
@@ -168,7 +176,7 @@ class EngineClient:
         error = status.from_rpc_error(rpc_error)
         if status.spoken_by_engine(rpc_error):
             return error
-        if isinstance(error, Unavailable) or _cut_off(error):
+        if isinstance(error, Unavailable) or _dropped(error):
             return self._out_of_reach(error.message)
         if isinstance(error, DeadlineExceeded):
             return DeadlineExceeded(
@@ -196,6 +204,13 @@ class EngineClient:
 
 
 def _cut_off(error: ClonepoolError) -> bool:
+    """Whether the engine went away with the call under way, rather than before it."""
+    text = error.message
+    broken = isinstance(error, Unavailable) and any(words in text for words in _CUT_OFF)
+    return (broken and "failed to connect" not in text) or _dropped(error)
+
+
+def _dropped(error: ClonepoolError) -> bool:
     """Whether an engine that stops or restarts let the call fall.
 
     gRPC reports that as CANCELLED; only closing this client's channel looks alike.
