@@ -23,11 +23,12 @@ class SteppingRig(EngineRig):
     def settle(self) -> None:
         """Look, and let the work be done, until a look finds nothing more to do."""
         for _ in range(_LOOKS):
+            # work that is still done, from before this, would end between two looks
+            self.wait_idle()
             before = self.everything()
             self.engine._planner.run_once()
             if self.everything() == before:
                 return
-            self.wait_idle()
         raise AssertionError(f"never comes to rest: {self.everything()}")
 
     def wait_idle(self) -> None:

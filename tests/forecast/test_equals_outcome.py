@@ -31,7 +31,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("seed", range(SITES))
+@pytest.mark.parametrize("seed", range(1, SITES + 1))
 def test_the_outcome_is_what_was_forecast(seed: int, tmp_path: Path, migrated: Path) -> None:
     """Which are warm, wait, fail and why; how much is scrubbed; what is in stock afterwards."""
     (tmp_path / "state").mkdir(mode=0o700)
@@ -45,7 +45,7 @@ def test_the_outcome_is_what_was_forecast(seed: int, tmp_path: Path, migrated: P
         planner = Planner(rig, random)
         for number in range(PLANS):
             # half of the sites have tickets, of the plan's own and of other people
-            hold = planner.holds() if seed >= SITES // 2 else ""
+            hold = planner.holds() if seed > SITES // 2 else ""
             # an undo window ends between some plans, and a volume is too old between others
             rig.clock.advance(random.choice([0, 0, 1800, 4000]))
             rig.settle()
@@ -64,7 +64,7 @@ def test_the_outcome_is_what_was_forecast(seed: int, tmp_path: Path, migrated: P
         met.update(["resumed"] * len(rig.events("RESUMED")))
     # plans in which nothing happens would prove nothing
     assert min(met[each] for each in ("warm", "waits", "fails", "scrubbed", "resumed")) > 0, met
-    if seed >= SITES // 2:
+    if seed > SITES // 2:
         assert min(met["held"], met["beside"]) > 0, met
 
 
