@@ -42,8 +42,9 @@ class Settings:
     ``import_roots`` empty: a local caller may import whatever the engine's user can read; over
     TCP nothing may be imported from paths. ``workers`` is how many clones, scrubs and imports run
     at once; ``scrub_workers`` how many of them may be scrubs (0: all but one, so that clones never
-    wait for scrubs alone), ``scrub_rate_bytes_s`` how fast those go together (0: as fast as they
-    can). ``log_level`` is debug, info, warning or error; ``log_format`` plain or json.
+    wait for scrubs alone), ``scrub_rate_bytes_s`` how fast those overwrite and read together (0:
+    as fast as they can). ``log_level`` is debug, info, warning or error; ``log_format``
+    plain or json.
     """
 
     state_dir: Path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from clonepool.domain.model import (
@@ -67,6 +69,39 @@ def test_what_is_released_while_a_fabric_comes_back_is_not_exported_again(
         assert each.connection is not None
         assert V.RELEASED is pool.volume(each.volume_id).state
         assert each.connection.target not in pool.fabric.list()
+
+
+def test_what_comes_back_while_a_fabric_comes_back_keeps_its_export(pool: EngineRig) -> None:
+    """Its release was undone between the watcher's last look and its tidying up."""
+    attached = [pool.attach_and_wait(name) for name in ("a", "b")]
+    pool.wait_ready(2)
+    first = min(pool.volumes(), key=lambda volume: volume.created_at)
+    (other,) = [each for each in attached if each.volume_id != first.id][:1]
+    assert other.connection is not None
+    pool.reopen()
+    undone: list[threading.Thread] = []
+    unexport = pool.fabric.unexport
+
+    def late(target: str) -> None:
+        if target == other.connection.target and not undone:
+            name = other.spec.name
+            undo = pool.engine.attachments.undo_release
+            undone.append(threading.Thread(target=lambda: undo(attachment=name)))
+            undone[0].start()
+            # what it does without waiting for us is done by then
+            undone[0].join(timeout=1.0)
+        unexport(target)
+
+    def release() -> None:
+        pool.release(other)
+        pool.fabric.unexport = late  # type: ignore[method-assign]
+
+    on_export_of(pool, first.target, release)
+    pool.fabric.restart()
+    pool.wait_event("EXPORTS_REMADE")
+    assert undone
+    undone[0].join(timeout=20)
+    assert login(pool, other).is_alive()
 
 
 def test_what_is_given_up_while_a_fabric_comes_back_is_not_left_exported(pool: EngineRig) -> None:

@@ -32,6 +32,7 @@ from clonepool.errors import (
 from clonepool.testing.engines import EngineRig
 
 STEPS = 60
+MET = {"released", "undone", "resumed", "scrubbed", "restarted"}
 NAMES = ("a", "b", "c", "d")
 USERS = (
     SystemUser(name="acme", kind=SystemUserKind.CUSTOMER),
@@ -160,7 +161,10 @@ def test_whoever_gets_a_volume_finds_the_image_or_its_own(seed: int, tmp_path: P
         lives = Lives(rig, random)
         steps = [lives.attach] * 6 + [lives.release] * 4 + [lives.undo] * 2
         steps += [lives.scrub, lives.wait, lives.wait, lives.crash]
-        for _ in range(STEPS):
+        for number in range(10 * STEPS):
+            # a life in which nothing happens would prove nothing
+            if number >= STEPS and lives.met >= MET:
+                break
             step = random.choice(steps)
             try:
                 step()
@@ -169,4 +173,4 @@ def test_whoever_gets_a_volume_finds_the_image_or_its_own(seed: int, tmp_path: P
             lives.check()
         checked = check_lines(rig.engine.audit.export())
         assert (True, len(lives.held)) == (checked.complete, checked.holdings)
-        assert {"resumed", "undone", "released", "restarted"} <= lives.met
+        assert lives.met >= MET

@@ -57,6 +57,32 @@ def test_an_attachment_has_its_outputs_and_its_secret_is_one(
     assert 2**20 == made["connection"]["volumes"][0]["sizeBytes"]
 
 
+def test_a_whole_scrub_policy_and_a_resumed_attachment_reach_the_engine(
+    plugin: Plugin, engine: FaultyEngine
+) -> None:
+    scrub = {
+        "maxAge": "7d",
+        "maxBytes": "2TiB",
+        "verify": "sample",
+        "undoWindow": "12h",
+        "windows": ["mon-fri 22:00-06:00"],
+    }
+    plugin.create("ReplicaPool", plugin.checked("ReplicaPool", {**POOL, "scrub": scrub}))
+    declared = engine.pools.one().spec.scrub
+    assert (7 * 86400, 2 * 2**40, "sample", 12 * 3600, ("mon-fri 22:00-06:00",)) == (
+        declared.max_age_s,
+        declared.max_bytes,
+        declared.verify,
+        declared.undo_window_s,
+        declared.windows,
+    )
+    wanted = {**ATTACHMENT, "resumeReleased": True}
+    plugin.create("ServerStorageAttachment", plugin.checked("ServerStorageAttachment", wanted))
+    assert engine.attachments.one().spec.resume_released
+    resumed = "attachment a1: resumes the volume released 14m ago"
+    assert resumed in [line for _urn, line in plugin.display.lines]
+
+
 def test_what_is_there_already_is_never_taken(plugin: Plugin, engine: FaultyEngine) -> None:
     inputs = plugin.checked("ReplicaPool", POOL)
     made = plugin.create("ReplicaPool", inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,18 @@ def test_it_is_made_left_alone_and_unmade(
 
     made = project.resources()
     assert (1, "default") == (made[IMAGE]["version"], made[IMAGE]["storage"])
-    assert {"threshold": 10, "method": "reformat", "then": "recycle", "on_low_space": True} == (
-        made[POOL]["scrub"]
-    )
+    assert {
+        "threshold": 10,
+        "method": "reformat",
+        "then": "recycle",
+        "on_low_space": True,
+        "max_age": None,
+        "max_bytes": None,
+        "verify": "none",
+        "undo_window": "0s",
+        "windows": None,
+        "assurance": "clear",
+    } == made[POOL]["scrub"]
     assert ("life-server", True) == (made[ATTACHMENT]["server_name"], made[ATTACHMENT]["warm"])
     (volume,) = made[ATTACHMENT]["connection"]["volumes"]
     assert Path(volume["path"]).exists()
@@ -48,6 +58,60 @@ def test_it_is_made_left_alone_and_unmade(
     project.destroy()
     assert {} == project.resources()
     assert [] == list(engine_site.call("ListPools", pb.ListRequest(name_prefix="life")).pools)
+
+
+SCRUB = """scrub = {
+    max_age     = "7d"
+    max_bytes   = "2TiB"
+    verify      = "full"
+    undo_window = "12h"
+    windows     = ["mon-fri 22:00-06:00", "sat,sun 00:00-24:00"]
+}"""
+
+
+def test_a_whole_scrub_policy_and_a_resumed_attachment_are_left_alone(
+    project: TerraformProject, engine_site: Site, source: Path
+) -> None:
+    """Destroyed at night and there in the morning, with the volume that it had."""
+    base = image("nightly", source) + pool("nightly", more=SCRUB)
+    project.init(base + attachment("nightly", more="resume_released = true"))
+    project.apply()
+    before = project.resources()[ATTACHMENT]
+    spec = engine_site.call("GetPool", pb.GetRequest(name="nightly")).spec.scrub
+    assert (7 * 86400, 2 * 2**40, "full", 12 * 3600) == (
+        spec.max_age_s,
+        spec.max_bytes,
+        spec.verify,
+        spec.undo_window_s,
+    )
+    assert ["mon-fri 22:00-06:00", "sat,sun 00:00-24:00"] == list(spec.windows)
+    project.assert_empty_plan()
+    project.write(base)
+    project.apply()
+    project.write(base + attachment("nightly", more="resume_released = true"))
+    project.apply()
+    after = project.resources()[ATTACHMENT]
+    assert before["id"] != after["id"]
+    assert before["volume"] == after["volume"]
+    project.assert_empty_plan()
+    project.destroy()
+
+
+def test_a_state_of_an_older_version_shows_no_change(
+    project: TerraformProject, engine_site: Site, source: Path
+) -> None:
+    """What it does not know of the policy and the attachment is at its default."""
+    project.init(image("older", source) + pool("older") + attachment("older"))
+    project.apply()
+    state = json.loads(project.state_text())
+    for each in state["resources"]:
+        attributes = each["instances"][0]["attributes"]
+        attributes.pop("resume_released", None)
+        for name in ("max_age", "max_bytes", "verify", "undo_window", "windows", "assurance"):
+            attributes.get("scrub", {}).pop(name, None)
+    (project.folder / "terraform.tfstate").write_text(json.dumps(state))
+    project.assert_empty_plan()
+    project.destroy()
 
 
 def test_a_change_in_place_keeps_the_id_and_removing_a_setting_brings_its_default_back(

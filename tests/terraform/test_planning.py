@@ -45,9 +45,18 @@ def unknowns(plan: Plan) -> set[str]:
 def test_defaults_are_in_the_plan_and_outputs_are_not_known() -> None:
     plan = created("ReplicaPool", {**POOL, "scrub": {"threshold": 2}})
 
-    assert {"threshold": 2, "method": "reformat", "then": "recycle", "on_low_space": True} == (
-        plan["scrub"]
-    )
+    assert {
+        "threshold": 2,
+        "method": "reformat",
+        "then": "recycle",
+        "on_low_space": True,
+        "max_age": None,
+        "max_bytes": None,
+        "verify": "none",
+        "undo_window": "0s",
+        "windows": None,
+        "assurance": "clear",
+    } == plan["scrub"]
     assert ({"max_unavailable": 1}, None, UNKNOWN) == (
         plan["rollout"],
         plan["image_version"],

@@ -153,8 +153,7 @@ def build(*, whole: bool = False, first: str = "") -> App:
     for name, path in _TOP.items():
         app.command(_load(path) if whole else path, name=name)
     for name, (path, commands) in _BRANCHES.items():
-        if whole or first == name:
-            app.command(_branch(name, path, commands))
+        app.command(_branch(name, path, commands) if whole or first == name else path, name=name)
     for name, (text, commands) in _GROUPS.items():
         group = App(name=name, help=text)
         for command, path in commands.items():

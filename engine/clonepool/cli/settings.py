@@ -32,7 +32,7 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "import_roots": "folders that images may be imported from",
         "workers": "clones, scrubs and imports that run at once",
         "scrub_workers": "how many of them may be scrubs",
-        "scrub_rate": "how many bytes a second all scrubs together erase and read back",
+        "scrub_rate": "how many bytes a second all scrubs together overwrite and read back",
         "log_level": "debug, info, warning or error",
         "log_format": "plain or json",
         "token": "what callers over TCP must bring",

@@ -10,6 +10,7 @@ from typing import Any
 from clonepool.controllers.context import Context
 from clonepool.domain import audit
 from clonepool.domain.audit_check import canonical_line
+from clonepool.domain.content import canonical
 from clonepool.store import audit as chain
 
 
@@ -21,13 +22,12 @@ class Audit:
 
     def export(self, *, since: float = 0) -> Iterator[str]:
         """Lines of JSON, all of one moment; ``since`` (POSIX) leaves out the entries before it."""
-        digest = hashlib.sha256()
+        digest, holdings = hashlib.sha256(), 0
         for document in self._documents(since):
-            line = canonical_line(document)
-            digest.update(line)
-            yield line.decode().rstrip("\n")
-            holdings = document.get("n", 0) if document["kind"] == "holding" else 0
-        yield canonical_line(self._end(digest.hexdigest(), holdings)).decode().rstrip("\n")
+            digest.update(canonical_line(document))
+            holdings += document["kind"] == "holding"
+            yield canonical(document)
+        yield canonical({"kind": "end", "holdings": holdings, "digest": digest.hexdigest()})
 
     def _documents(self, since: float) -> Iterator[dict[str, Any]]:
         with self._context.state.read() as session:
@@ -45,10 +45,6 @@ class Audit:
             }
             for body, link in chain.bodies(session, part=part):
                 yield {**json.loads(body), "hash": link}
-            for number, holding in enumerate(chain.holdings(session), start=1):
+            for holding in chain.holdings(session):
                 at = audit.when(holding["allocated_at"])
-                yield {"kind": "holding", "n": number, **holding, "allocated_at": at}
-
-    @staticmethod
-    def _end(digest: str, holdings: int) -> dict[str, Any]:
-        return {"kind": "end", "holdings": holdings, "digest": digest}
+                yield {"kind": "holding", **holding, "allocated_at": at}

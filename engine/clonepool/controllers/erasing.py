@@ -60,7 +60,10 @@ class Erasing:
             backend.erase(
                 name=volume.object_name,
                 method=run.method,
-                progress=self._progress(control, volume.size_bytes),
+                # discarding moves no bytes that servers would wait for
+                progress=self._paced(control, volume.size_bytes)
+                if run.method is ScrubMethod.ZERO
+                else _told(control, volume.size_bytes),
             )
             if run.verify is VerifyMode.NONE:
                 return ReadBack()
@@ -68,7 +71,7 @@ class Erasing:
                 backend,
                 Object(name=volume.object_name, size_bytes=volume.size_bytes),
                 mode=run.verify,
-                progress=self._progress(control, volume.size_bytes),
+                progress=self._paced(control, volume.size_bytes),
             )
             # durable before the object goes: what was read could never be read again
             self._context.state.write(
@@ -102,19 +105,21 @@ class Erasing:
             image=image.object_name,
             name=_next_name(volume),
             mode=mode,
-            progress=self._progress(control, image.size_bytes),
+            progress=_told(control, image.size_bytes),
         )
         return read_back(
             backend,
             Object(name=_next_name(volume), size_bytes=image.size_bytes, like=image.object_name),
             mode=run.verify,
-            progress=self._progress(control, image.size_bytes),
+            progress=self._paced(control, image.size_bytes),
         )
 
-    def _progress(self, control: Control, total_bytes: int) -> Progress:
-        return self._pace.kept(
-            lambda done_bytes: control.progress(done_bytes, total_bytes), wait=control.pause
-        )
+    def _paced(self, control: Control, total_bytes: int) -> Progress:
+        return self._pace.kept(_told(control, total_bytes), wait=control.pause)
+
+
+def _told(control: Control, total_bytes: int) -> Progress:
+    return lambda done_bytes: control.progress(done_bytes, total_bytes)
 
 
 def _next_name(volume: Volume) -> str:

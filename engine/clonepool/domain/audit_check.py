@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from clonepool.domain.audit import FORMAT, HELD, SCRUBBED, entry_hash, genesis
+from clonepool.domain.content import canonical
 from clonepool.errors import DataLoss
 
 _KINDS: Final = (HELD, SCRUBBED)
@@ -74,10 +75,10 @@ def check_lines(lines: Iterable[str], *, expected_head: str = "") -> Checked:
     ``expected_head`` is a hash noted at an earlier time: it must be in the chain.
     """
     numbered = _documents(lines)
-    check = _begin(*next(numbered, (0, "", {})))
+    check = _begin(*next(numbered, (0, {})))
     digest = hashlib.sha256()
     digest.update(canonical_line(check.header))
-    for number, _raw, document in numbered:
+    for number, document in numbered:
         kind = document.get("kind")
         if kind == "end":
             _end(check, number, document, digest=digest.hexdigest(), rest=numbered)
@@ -92,14 +93,14 @@ def check_lines(lines: Iterable[str], *, expected_head: str = "") -> Checked:
 
 def canonical_line(document: Mapping[str, Any]) -> bytes:
     """A line as the end's digest counts it."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return canonical(document).encode() + b"\n"
 
 
 def _refuse(number: int, text: str) -> DataLoss:
     return DataLoss(f"line {number}: {text}", reason="AUDIT_BROKEN")
 
 
-def _documents(lines: Iterable[str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _documents(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         try:
             document = json.loads(line)
@@ -107,7 +108,7 @@ def _documents(lines: Iterable[str]) -> Iterator[tuple[int, str, dict[str, Any]]
             raise _refuse(number, "is no JSON; the file was changed or cut off") from None
         if not isinstance(document, dict):
             raise _refuse(number, "is no JSON object")
-        yield number, line, document
+        yield number, document
 
 
 def _require(number: int, document: Mapping[str, Any], fields: Mapping[str, type]) -> None:
@@ -116,7 +117,7 @@ def _require(number: int, document: Mapping[str, Any], fields: Mapping[str, type
             raise _refuse(number, f"has no {name}, or it is no {kind.__name__}")
 
 
-def _begin(number: int, _raw: str, header: dict[str, Any]) -> _Check:
+def _begin(number: int, header: dict[str, Any]) -> _Check:
     if header.get("kind") != "header" or header.get("format") != FORMAT:
         raise _refuse(
             number or 1,
@@ -147,12 +148,10 @@ def _entry(check: _Check, number: int, document: dict[str, Any]) -> None:
     check.n, check.previous = document["n"], document["hash"]
     check.entries += 1
     check.seen_hashes.add(document["hash"])
-    step = _held if document["kind"] == HELD else _scrubbed
-    step(check, number, document)
-
-
-def _held(check: _Check, number: int, entry: Mapping[str, Any]) -> None:
-    _take(check, number, entry, doing="had")
+    if document["kind"] == HELD:
+        _take(check, number, document, doing="had")
+    else:
+        _scrubbed(check, number, document)
 
 
 def _take(check: _Check, number: int, entry: Mapping[str, Any], *, doing: str) -> None:
@@ -217,7 +216,7 @@ def _end(
     end: Mapping[str, Any],
     *,
     digest: str,
-    rest: Iterator[tuple[int, str, dict[str, Any]]],
+    rest: Iterator[tuple[int, dict[str, Any]]],
 ) -> None:
     header = check.header
     if (check.entries, check.previous) != (header["count"], header["head"]):

@@ -26,18 +26,31 @@ _OPEN = ("queued", "running")
 # ended operations kept for `operation list`; a pool of thousands would drown them otherwise
 _KEEP_ENDED = 5000
 
+# in two parts, each with an index of its own: thousands of scrubs that may not run yet must not be
+# looked through for each clone behind them
 _CLAIM = """
     UPDATE operation SET state = 'running', owner = :owner, fence = fence + 1,
         attempt = attempt + 1, lease_until = :lease
     WHERE n IN (
-        SELECT n FROM operation WHERE state = 'queued' AND node = :node AND run_after <= :now
-            AND (kind != 'scrub_volume' OR n IN (
-                SELECT n FROM operation WHERE state = 'queued' AND node = :node
-                    AND run_after <= :now AND kind = 'scrub_volume'
+        SELECT n FROM (
+            SELECT * FROM (SELECT n, run_after FROM operation WHERE state = 'queued'
+                AND kind != 'scrub_volume' AND node = :node AND run_after <= :now
+                ORDER BY run_after, n LIMIT :limit)
+            UNION ALL
+            SELECT * FROM (SELECT n, run_after FROM operation WHERE state = 'queued'
+                AND kind = 'scrub_volume' AND node = :node AND run_after <= :now
                 ORDER BY run_after, n LIMIT :scrubs))
         ORDER BY run_after, n LIMIT :limit)
     RETURNING n, id, kind, subject, key, state, node, attempt, run_after, fence, progress_bytes,
         total_bytes, error, cancel, created_at, finished_at
+"""
+_NEXT_OTHER = """
+    SELECT min(run_after) FROM operation
+    WHERE state = 'queued' AND kind != 'scrub_volume' AND node = ?
+"""
+_NEXT_SCRUB = """
+    SELECT min(run_after) FROM operation
+    WHERE state = 'queued' AND kind = 'scrub_volume' AND node = ?
 """
 _ADD = """
     INSERT INTO operation(id, kind, subject, key, state, node, attempt, run_after, owner, fence,
@@ -92,15 +105,11 @@ def claim_due(
 
 def next_due_at(session: Session, *, node: str, scrubs: bool = True) -> float | None:
     """When the next queued operation of this node is due; without ``scrubs`` none of those."""
-    query = (
-        select(tables.Operation.run_after)
-        .where(tables.Operation.state == "queued", tables.Operation.node == node)
-        .order_by(col(tables.Operation.run_after))
-        .limit(1)
-    )
-    if not scrubs:
-        query = query.where(tables.Operation.kind != SCRUB)
-    return session.exec(query).first()
+    found = [
+        session.connection().exec_driver_sql(statement, (node,)).scalar_one()
+        for statement in (_NEXT_OTHER, _NEXT_SCRUB)[: 2 if scrubs else 1]
+    ]
+    return min((at for at in found if at is not None), default=None)
 
 
 def requeue_of_dead_owner(transaction: Transaction, *, node: str, owner: str) -> int:

@@ -370,6 +370,20 @@ class Operation(SQLModel, table=True):
             sqlite_where=text("state IN ('queued', 'running')"),
         ),
         Index("ix_operation_due", "node", "run_after", "n", sqlite_where=text("state = 'queued'")),
+        Index(
+            "ix_operation_due_scrub",
+            "node",
+            "run_after",
+            "n",
+            sqlite_where=text("state = 'queued' AND kind = 'scrub_volume'"),
+        ),
+        Index(
+            "ix_operation_due_other",
+            "node",
+            "run_after",
+            "n",
+            sqlite_where=text("state = 'queued' AND kind != 'scrub_volume'"),
+        ),
         Index("ix_operation_key", "key"),
         {"sqlite_autoincrement": True},
     )

@@ -308,8 +308,8 @@ class EngineServicer:
     def CreatePool(self, request, context):
         """Declare a pool; filling it runs behind (counts).
         INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-        clones would not fit the storage (figures); FAILED_PRECONDITION: clone mode or scrub method
-        that the storage can't do.
+        clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+        that the storage can't do, or an assurance or verification that it can't promise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -388,7 +388,9 @@ class EngineServicer:
     def CreateAttachment(self, request, context):
         """Allocate a server to a system user with a ready replica. Never blocks for stock: answers
         ATTACHED, or WAITING with the place in the queue; repeat the same request to poll (it renews
-        the waiter's lease; a waiter that does not poll for `lease_s` loses its place).
+        the waiter's lease; a waiter that does not poll for `lease_s` loses its place). With
+        `resume_released` it is first offered the volume that the last attachment of this name had, if
+        pool and system user are the same and the volume is still `released` (`resumed_release`).
         INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
         FAILED_PRECONDITION: server of another system user, image of another system user, no server
         matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
@@ -412,7 +414,7 @@ class EngineServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAttachment(self, request, context):
-        """CHAP and force_detach, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
+        """CHAP, force_detach and resume_released, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
         FAILED_PRECONDITION: server logged in and not force_detach.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -61,8 +61,8 @@ class EngineStub:
     CreatePool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.CreatePoolRequest, _engine_pb2.ReplicaPool]
     """Declare a pool; filling it runs behind (counts).
     INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-    clones would not fit the storage (figures); FAILED_PRECONDITION: clone mode or scrub method
-    that the storage can't do.
+    clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+    that the storage can't do, or an assurance or verification that it can't promise.
     """
     GetPool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]
     """NOT_FOUND."""
@@ -89,7 +89,9 @@ class EngineStub:
     CreateAttachment: _grpc.UnaryUnaryMultiCallable[_engine_pb2.CreateAttachmentRequest, _engine_pb2.Attachment]
     """Allocate a server to a system user with a ready replica. Never blocks for stock: answers
     ATTACHED, or WAITING with the place in the queue; repeat the same request to poll (it renews
-    the waiter's lease; a waiter that does not poll for `lease_s` loses its place).
+    the waiter's lease; a waiter that does not poll for `lease_s` loses its place). With
+    `resume_released` it is first offered the volume that the last attachment of this name had, if
+    pool and system user are the same and the volume is still `released` (`resumed_release`).
     INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
     FAILED_PRECONDITION: server of another system user, image of another system user, no server
     matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
@@ -99,7 +101,7 @@ class EngineStub:
     """NOT_FOUND. The CHAP secret is included only when asked for."""
     ListAttachments: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListRequest, _engine_pb2.ListAttachmentsResponse]
     UpdateAttachment: _grpc.UnaryUnaryMultiCallable[_engine_pb2.UpdateAttachmentRequest, _engine_pb2.Attachment]
-    """CHAP and force_detach, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
+    """CHAP, force_detach and resume_released, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
     FAILED_PRECONDITION: server logged in and not force_detach.
     """
     DeleteAttachment: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteAttachmentRequest, _engine_pb2.DeleteResponse]
@@ -197,8 +199,8 @@ class EngineAsyncStub(EngineStub):
     CreatePool: _aio.UnaryUnaryMultiCallable[_engine_pb2.CreatePoolRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """Declare a pool; filling it runs behind (counts).
     INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-    clones would not fit the storage (figures); FAILED_PRECONDITION: clone mode or scrub method
-    that the storage can't do.
+    clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+    that the storage can't do, or an assurance or verification that it can't promise.
     """
     GetPool: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """NOT_FOUND."""
@@ -225,7 +227,9 @@ class EngineAsyncStub(EngineStub):
     CreateAttachment: _aio.UnaryUnaryMultiCallable[_engine_pb2.CreateAttachmentRequest, _engine_pb2.Attachment]  # type: ignore[assignment]
     """Allocate a server to a system user with a ready replica. Never blocks for stock: answers
     ATTACHED, or WAITING with the place in the queue; repeat the same request to poll (it renews
-    the waiter's lease; a waiter that does not poll for `lease_s` loses its place).
+    the waiter's lease; a waiter that does not poll for `lease_s` loses its place). With
+    `resume_released` it is first offered the volume that the last attachment of this name had, if
+    pool and system user are the same and the volume is still `released` (`resumed_release`).
     INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
     FAILED_PRECONDITION: server of another system user, image of another system user, no server
     matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
@@ -235,7 +239,7 @@ class EngineAsyncStub(EngineStub):
     """NOT_FOUND. The CHAP secret is included only when asked for."""
     ListAttachments: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListRequest, _engine_pb2.ListAttachmentsResponse]  # type: ignore[assignment]
     UpdateAttachment: _aio.UnaryUnaryMultiCallable[_engine_pb2.UpdateAttachmentRequest, _engine_pb2.Attachment]  # type: ignore[assignment]
-    """CHAP and force_detach, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
+    """CHAP, force_detach and resume_released, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
     FAILED_PRECONDITION: server logged in and not force_detach.
     """
     DeleteAttachment: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteAttachmentRequest, _engine_pb2.DeleteResponse]  # type: ignore[assignment]
@@ -378,8 +382,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.ReplicaPool, _abc.Awaitable[_engine_pb2.ReplicaPool]]:
         """Declare a pool; filling it runs behind (counts).
         INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-        clones would not fit the storage (figures); FAILED_PRECONDITION: clone mode or scrub method
-        that the storage can't do.
+        clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+        that the storage can't do, or an assurance or verification that it can't promise.
         """
 
     @_abc_1.abstractmethod
@@ -472,7 +476,9 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.Attachment, _abc.Awaitable[_engine_pb2.Attachment]]:
         """Allocate a server to a system user with a ready replica. Never blocks for stock: answers
         ATTACHED, or WAITING with the place in the queue; repeat the same request to poll (it renews
-        the waiter's lease; a waiter that does not poll for `lease_s` loses its place).
+        the waiter's lease; a waiter that does not poll for `lease_s` loses its place). With
+        `resume_released` it is first offered the volume that the last attachment of this name had, if
+        pool and system user are the same and the volume is still `released` (`resumed_release`).
         INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
         FAILED_PRECONDITION: server of another system user, image of another system user, no server
         matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
@@ -500,7 +506,7 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         request: _engine_pb2.UpdateAttachmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.Attachment, _abc.Awaitable[_engine_pb2.Attachment]]:
-        """CHAP and force_detach, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
+        """CHAP, force_detach and resume_released, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
         FAILED_PRECONDITION: server logged in and not force_detach.
         """
 

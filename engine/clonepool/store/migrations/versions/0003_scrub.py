@@ -37,6 +37,10 @@ COLUMNS = {
         sa.Column("hash", sa.String(), nullable=False, server_default=""),
     ),
 }
+DUE = {
+    "ix_operation_due_scrub": "kind = 'scrub_volume'",
+    "ix_operation_due_other": "kind != 'scrub_volume'",
+}
 TRIGGERS = {
     "volume_resumed": """
         BEFORE UPDATE OF state ON volume
@@ -109,6 +113,9 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint("n"),
     )
     op.create_index("ix_audit_at", "audit_entry", ["at"], unique=False)
+
+
+def _create_indexes() -> None:
     op.create_index(
         "ix_volume_released",
         "volume",
@@ -116,6 +123,14 @@ def _create_tables() -> None:
         unique=False,
         sqlite_where=sa.text("state = 'released'"),
     )
+    for name, condition in DUE.items():
+        op.create_index(
+            name,
+            "operation",
+            ["node", "run_after", "n"],
+            unique=False,
+            sqlite_where=sa.text(f"state = 'queued' AND {condition}"),
+        )
 
 
 class _Chain:
@@ -193,6 +208,7 @@ def upgrade() -> None:
         for column in columns:
             op.add_column(table, column._copy())  # down and up again makes it anew
     _create_tables()
+    _create_indexes()
     fixed = (
         op.get_bind()
         .exec_driver_sql(
@@ -213,6 +229,8 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER {name}")
     _replace_in_trigger("volume_moves", f"{_SCRUB_MOVE}, {_RESUME_MOVE}", _SCRUB_MOVE)
     op.drop_index("ix_volume_released", "volume")
+    for name in DUE:
+        op.drop_index(name, "operation")
     op.drop_table("audit_entry")
     op.drop_table("released_attachment")
     for table, columns in COLUMNS.items():
