@@ -32,7 +32,9 @@ class Settings:
     ``listen`` is ``unix:///path`` or ``tcp://host:port`` (TLS and a token or client CA needed).
     ``import_roots`` empty: a local caller may import whatever the engine's user can read; over
     TCP nothing may be imported from paths. ``workers`` is how many clones, scrubs and imports run
-    at once. ``log_level`` is debug, info, warning or error; ``log_format`` plain or json.
+    at once. Storages and fabrics are compared with the rows every ``compare_every_s``; an object
+    without a row is deleted after ``orphan_grace_s``, None never. ``log_level`` is debug, info,
+    warning or error; ``log_format`` plain or json.
     """
 
     state_dir: Path
@@ -44,5 +46,7 @@ class Settings:
     tls: TlsSettings | None = None
     token: str = field(default="", repr=False)
     workers: int = 4
+    compare_every_s: float = 300.0
+    orphan_grace_s: float | None = 3600.0
     log_level: str = "info"
     log_format: str = "plain"

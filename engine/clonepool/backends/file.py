@@ -90,6 +90,16 @@ class FileBackend(StorageBackend):
             free_bytes=figures.f_bavail * figures.f_frsize,
         )
 
+    def check(self) -> None:
+        """As StorageBackend; by the file system's flags and figures alone."""
+        self._files.verify()
+        with storage_errors(doing="looking at the storage", directory=self._files.root):
+            figures = os.statvfs(self._files.root)
+            if figures.f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            if figures.f_bavail == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:
         """Take ``source`` by renaming it when it is on this file system, else copy it."""
         check_object_name(name)

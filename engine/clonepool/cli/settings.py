@@ -21,6 +21,7 @@ from clonepool.cli.settings_tables import (
 )
 from clonepool.config import DriverSettings, Settings, TlsSettings
 from clonepool.errors import InvalidArgument
+from clonepool.units import parse_duration
 
 # Each setting that one value says: its key in the file and after CLONEPOOL_, and its help.
 KEYS: Final[Mapping[str, str]] = MappingProxyType(
@@ -30,6 +31,8 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "node": "this engine's name among several",
         "import_roots": "folders that images may be imported from",
         "workers": "clones, scrubs and imports that run at once",
+        "compare_every": "how often storages and fabrics are compared with the rows",
+        "orphan_grace": "how long an object without a row is kept, or never",
         "log_level": "debug, info, warning or error",
         "log_format": "plain or json",
         "token": "what callers over TCP must bring",
@@ -45,6 +48,11 @@ _FILE_KEYS: Final = (
     "storages",
     "fabrics",
 )
+# what a duration is called once it is read
+_SECONDS: Final = MappingProxyType(
+    {"compare_every": "compare_every_s", "orphan_grace": "orphan_grace_s"}
+)
+_COMPARE_LEAST_S: Final = 1.0
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _LOG_FORMATS: Final = ("plain", "json")
 _WORKERS_LIMIT: Final = 256
@@ -167,12 +175,14 @@ def _single_values(
         "node": _node,
         "import_roots": _paths,
         "workers": _workers,
+        "compare_every": _compare_every,
+        "orphan_grace": _orphan_grace,
         "log_level": lambda item, key: _choice(item, key, allowed=_LOG_LEVELS),
         "log_format": lambda item, key: _choice(item, key, allowed=_LOG_FORMATS),
         "token": _token,
     }
     read = {key: reader(found[key], key) for key, reader in readers.items() if key in found}
-    return defaults | read
+    return defaults | {_SECONDS.get(key, key): value for key, value in read.items()}
 
 
 def _text(item: _Found, key: str) -> str:
@@ -225,6 +235,24 @@ def _workers(item: _Found, key: str) -> int:
     if not 1 <= count <= _WORKERS_LIMIT:
         raise item.place.refuse(key, f"{text!r} must be a whole number from 1 to {_WORKERS_LIMIT}")
     return count
+
+
+def _duration(item: _Found, key: str) -> float:
+    try:
+        return parse_duration(_text(item, key), field=key)
+    except InvalidArgument as refused:
+        raise item.place.refuse(key, refused.violations[0].description) from None
+
+
+def _compare_every(item: _Found, key: str) -> float:
+    seconds = _duration(item, key)
+    if seconds < _COMPARE_LEAST_S:
+        raise item.place.refuse(key, f"{item.value!r} must be at least 1s")
+    return seconds
+
+
+def _orphan_grace(item: _Found, key: str) -> float | None:
+    return None if item.value == "never" else _duration(item, key)
 
 
 def _choice(item: _Found, key: str, *, allowed: tuple[str, ...]) -> str:

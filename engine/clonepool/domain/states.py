@@ -26,15 +26,16 @@ V = VolumeState
 
 # RELEASED -> SCRUBBING is the only way out of the last user's bytes: no arrow leads from
 # RELEASED or DETACHING to READY. A slot (no writable portion) has no bytes, so it alone may go
-# DETACHING -> CLONING or DELETING; the store's trigger checks `slot`.
+# DETACHING -> CLONING or DELETING; the store's trigger checks `slot`. READY and RELEASED -> FAULTY
+# where the object is gone or was changed behind the engine's back.
 VOLUME_MOVES: Final[Mapping[VolumeState, frozenset[VolumeState]]] = {
     V.PLANNED: frozenset({V.CLONING, V.DELETING}),
     V.CLONING: frozenset({V.READY, V.DELETING}),
-    V.READY: frozenset({V.ATTACHING, V.DELETING}),
+    V.READY: frozenset({V.ATTACHING, V.DELETING, V.FAULTY}),
     V.ATTACHING: frozenset({V.ALLOCATED, V.DETACHING}),
     V.ALLOCATED: frozenset({V.DETACHING}),
     V.DETACHING: frozenset({V.RELEASED, V.CLONING, V.DELETING}),
-    V.RELEASED: frozenset({V.SCRUBBING}),
+    V.RELEASED: frozenset({V.SCRUBBING, V.FAULTY}),
     V.SCRUBBING: frozenset({V.CLONING, V.DELETING, V.FAULTY}),
     V.DELETING: frozenset(),
     V.FAULTY: frozenset({V.SCRUBBING}),

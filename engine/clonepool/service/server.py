@@ -24,6 +24,7 @@ from clonepool.service.dispatch import Dispatcher, Gate, Handler
 from clonepool.service.events import EventHandlers
 from clonepool.service.forecasts import ForecastHandlers
 from clonepool.service.images import ImageHandlers
+from clonepool.service.orphans import OrphanHandlers
 from clonepool.service.pools import PoolHandlers
 from clonepool.service.servers import ServerHandlers
 from clonepool.service.work import OperationHandlers, ScrubHandlers, VolumeHandlers
@@ -179,6 +180,7 @@ class EngineServer:
             **VolumeHandlers(volumes=engine.volumes).methods(),
             **ScrubHandlers(scrub=engine.scrub).methods(),
             **OperationHandlers(operations=engine.operations).methods(),
+            **OrphanHandlers(orphans=engine.orphans).methods(),
             **ForecastHandlers(forecasts=engine.forecasts).methods(),
         }
 
