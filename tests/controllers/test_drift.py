@@ -11,7 +11,13 @@ from clonepool.backends.memory import MemoryBackend
 from clonepool.domain.drift import Orphan
 from clonepool.domain.model import PageRequest, Ref, ScrubPolicy
 from clonepool.domain.states import CloneMode, VolumeState
-from clonepool.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from clonepool.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from clonepool.store import orphans
 from clonepool.testing.engines import EngineRig
 from tests.controllers.steps import login
@@ -318,7 +324,7 @@ def test_an_object_that_gets_its_row_leaves_the_quarantine(pool: EngineRig) -> N
         held="",
     )
     pool.engine._state.write(lambda transaction: orphans.keep(transaction, orphan))
-    with pytest.raises(FailedPrecondition, match="has a row again"):
+    with pytest.raises(FailedPrecondition, match="a row accounts for it"):
         pool.engine.orphans.delete(storage="default", name=volume.object_name)
     pool.engine._state.write(lambda transaction: orphans.keep(transaction, orphan))
     look(pool)
@@ -333,8 +339,17 @@ def test_an_orphan_that_somebody_removed_leaves_the_quarantine(web: EngineRig) -
     web.storage.delete(name=STRAY)
     look(web)
     assert [] == quarantine(web)
-    with pytest.raises(NotFound, match="clonepool orphan list"):
-        web.engine.orphans.delete(storage="default", name=STRAY)
+    web.engine.orphans.delete(storage="default", name=STRAY)
+    web.engine.orphans.delete(storage="default", name="../../etc/passwd")
+
+
+def test_what_is_not_in_quarantine_cannot_be_deleted_as_an_orphan(pool: EngineRig) -> None:
+    volume = pool.volumes(state="ready")[0]
+    with pytest.raises(FailedPrecondition, match="is not in quarantine"):
+        pool.engine.orphans.delete(storage="default", name=volume.object_name)
+    assert volume.object_name in names(pool)
+    with pytest.raises(InvalidArgument, match="it has default"):
+        pool.engine.orphans.delete(storage="other", name=STRAY)
 
 
 def test_an_orphan_that_cannot_be_deleted_is_tried_again(web: EngineRig) -> None:

@@ -27,6 +27,8 @@ from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from clonepool.sparse import copy_sparse, data_bytes, reflink
 
+# a file system keeps some blocks to itself, so one that is full rarely says 0
+_FULL_BELOW_BYTES: Final = 2**20
 _IMAGE_MODE: Final = 0o400
 # st_blocks counts in these, whatever the file system's own block is
 _STAT_BLOCK_BYTES: Final = 512
@@ -97,7 +99,7 @@ class FileBackend(StorageBackend):
             figures = os.statvfs(self._files.root)
             if figures.f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            if figures.f_bavail == 0:
+            if figures.f_bavail * figures.f_frsize < _FULL_BELOW_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:

@@ -44,7 +44,7 @@ def delete_orphan(storage: str, name: str, /) -> None:
     """
     with connect() as client:
         client.call("DeleteOrphan", pb.DeleteOrphanRequest(storage=storage, name=name))
-    print(f"deleted {name} from storage {storage}")
+    print(f"{name} is not on storage {storage} any more")
 
 
 def _row(orphan: Any) -> tuple[str, ...]:

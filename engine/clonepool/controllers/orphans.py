@@ -11,7 +11,7 @@ from clonepool.controllers.context import Context
 from clonepool.domain.drift import Orphan, list_names, waited_s, why_held
 from clonepool.domain.model import PageRequest
 from clonepool.domain.states import Severity
-from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound
+from clonepool.errors import ClonepoolError, FailedPrecondition, InvalidArgument, NotFound
 from clonepool.store import events, orphans
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration, format_size
@@ -39,11 +39,20 @@ class Orphans:
         return max(0.0, grace_s - orphan.waited_s)
 
     def delete(self, *, storage: str, name: str) -> None:
-        """Delete one at once, held or not. Raises NotFound, FailedPrecondition: it has a row."""
+        """Delete one at once, held or not; one that is gone already is no error.
+
+        Raises FailedPrecondition for what is there but not in quarantine.
+        """
+        backend = self._context.drivers.backend(storage)
         with self._context.state.read() as session:
-            orphan = orphans.get(session, storage=storage, name=name)
-        if not self._delete(orphan, why="asked for"):
-            text = f"object {name} on storage {storage} has a row again; it is no orphan any more"
+            orphan = orphans.find(session, storage=storage, name=name)
+        if orphan is None and not _is_there(backend, name):
+            return
+        if orphan is None or not self._delete(orphan, why="asked for"):
+            text = (
+                f"object {name} on storage {storage} is not in quarantine: a row accounts for it, "
+                "or the engine has not come across it yet; `clonepool orphan list` shows what is"
+            )
             raise FailedPrecondition(text, reason="NO_ORPHAN")
 
     def look(
@@ -191,6 +200,7 @@ def _is_there(backend: StorageBackend, name: str) -> bool:
     """It was listed, but its row's deletion may have been going on."""
     try:
         backend.stat(name=name)
-    except NotFound:
+    except (InvalidArgument, NotFound):
+        # what is no object's name is no object's
         return False
     return True

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from clonepool.domain.drift import Orphan
 from clonepool.domain.model import PageRequest
-from clonepool.errors import InvalidArgument, NotFound
+from clonepool.errors import InvalidArgument
 from clonepool.store import tables
 from clonepool.store.writer import Transaction
 
@@ -67,14 +67,6 @@ def find(session: Session, *, storage: str, name: str) -> Orphan | None:
     """One object in quarantine."""
     row = session.get(tables.Orphan, (storage, name))
     return _orphan(row) if row else None
-
-
-def get(session: Session, *, storage: str, name: str) -> Orphan:
-    """The same. Raises NotFound."""
-    orphan = find(session, storage=storage, name=name)
-    if orphan is None:
-        raise NotFound(f"storage {storage} has no orphan {name}; `clonepool orphan list` shows all")
-    return orphan
 
 
 def list_page(session: Session, *, page: PageRequest) -> tuple[list[Orphan], str]:

@@ -467,8 +467,8 @@ class EngineServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteOrphan(self, request, context):
-        """Delete one now, held or not. NOT_FOUND: not in quarantine (any more);
-        FAILED_PRECONDITION: a row accounts for it by now.
+        """Delete one now, held or not. Absent: OK. INVALID_ARGUMENT: no such storage;
+        FAILED_PRECONDITION: it is there and not in quarantine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -129,8 +129,8 @@ class EngineStub:
     INVALID_ARGUMENT: a page token of another list.
     """
     DeleteOrphan: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteOrphanRequest, _engine_pb2.DeleteResponse]
-    """Delete one now, held or not. NOT_FOUND: not in quarantine (any more);
-    FAILED_PRECONDITION: a row accounts for it by now.
+    """Delete one now, held or not. Absent: OK. INVALID_ARGUMENT: no such storage;
+    FAILED_PRECONDITION: it is there and not in quarantine.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListEventsRequest, _engine_pb2.ListEventsResponse]
     """Events after `after_id`, oldest first."""
@@ -236,8 +236,8 @@ class EngineAsyncStub(EngineStub):
     INVALID_ARGUMENT: a page token of another list.
     """
     DeleteOrphan: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteOrphanRequest, _engine_pb2.DeleteResponse]  # type: ignore[assignment]
-    """Delete one now, held or not. NOT_FOUND: not in quarantine (any more);
-    FAILED_PRECONDITION: a row accounts for it by now.
+    """Delete one now, held or not. Absent: OK. INVALID_ARGUMENT: no such storage;
+    FAILED_PRECONDITION: it is there and not in quarantine.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListEventsRequest, _engine_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Events after `after_id`, oldest first."""
@@ -544,8 +544,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         request: _engine_pb2.DeleteOrphanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.DeleteResponse, _abc.Awaitable[_engine_pb2.DeleteResponse]]:
-        """Delete one now, held or not. NOT_FOUND: not in quarantine (any more);
-        FAILED_PRECONDITION: a row accounts for it by now.
+        """Delete one now, held or not. Absent: OK. INVALID_ARGUMENT: no such storage;
+        FAILED_PRECONDITION: it is there and not in quarantine.
         """
 
     @_abc_1.abstractmethod
