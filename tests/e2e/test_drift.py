@@ -257,12 +257,11 @@ def test_a_full_disk_is_told_of_and_the_pool_fills_once_there_is_room(open_site:
 
 def fill(path: Path) -> None:
     """Take all the space that there is."""
-    with path.open("wb") as file:
+    with path.open("wb", buffering=0) as file:
         for size in (2**26, 2**20, 2**12):
             with suppress(OSError):
                 while True:
                     file.write(bytes(size))
-                    file.flush()
                     os.fsync(file.fileno())
 
 
