@@ -24,6 +24,7 @@ from clonepool.service.dispatch import Dispatcher, Gate, Handler
 from clonepool.service.events import EventHandlers
 from clonepool.service.forecasts import ForecastHandlers
 from clonepool.service.images import ImageHandlers
+from clonepool.service.malformed import ForgivingServer
 from clonepool.service.orphans import OrphanHandlers
 from clonepool.service.pools import PoolHandlers
 from clonepool.service.servers import ServerHandlers
@@ -148,8 +149,9 @@ class EngineServer:
         )
         for method, handler in {**self._handlers(), **events.methods()}.items():
             setattr(servicer, method, dispatcher.unary(method=method, handler=handler))
-        engine_servicer: Any = servicer
-        engine_pb2_grpc.add_EngineServicer_to_server(engine_servicer, self._grpc)
+        # typed as if only gRPC's own classes could do
+        add_engine: Any = engine_pb2_grpc.add_EngineServicer_to_server
+        add_engine(servicer, ForgivingServer(self._grpc))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         self._register_reflection(dispatcher)
 
