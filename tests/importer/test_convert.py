@@ -52,6 +52,7 @@ def do_import(backend: FileBackend, staging: Path) -> Import:
         *,
         format: str = "auto",  # noqa: A002 - the declaration's word
         size_bytes: int = 0,
+        reserve_bytes: int = 0,
         limits: ImportLimits = LIMITS,
         progress: Callable[[int, int], None] = ignore_progress,
         notify: Callable[[str], None] = no_notice,
@@ -63,6 +64,7 @@ def do_import(backend: FileBackend, staging: Path) -> Import:
             object_name="img",
             staging_dir=staging,
             import_roots=(),
+            reserve_bytes=reserve_bytes,
             limits=limits,
             progress=progress,
             notify=notify,
@@ -194,6 +196,30 @@ def test_an_absurd_size_is_refused_before_anything_is_converted(
             make_random_image(tmp_path / "r", size_bytes=512), limits=limits, size_bytes=2**41
         )
     assert [] == list(staging.iterdir())
+
+
+def test_an_image_that_unpacks_to_more_than_there_is_is_refused_before_it_does(
+    do_import: Import, backend: FileBackend, staging: Path, tmp_path: Path
+) -> None:
+    """A few hundred kilobytes can fill any disk for everybody."""
+    plain = tmp_path / "plain"
+    with plain.open("wb") as file:
+        for _ in range(256):
+            file.write(b"the same again! " * (MIB // 16))
+    bomb = tmp_path / "bomb.qcow2"
+    qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", plain, bomb)
+    plain.unlink()
+    assert bomb.stat().st_size < 4 * MIB
+    reserve_bytes = backend.space().free_bytes - 128 * MIB
+    written: list[int] = []
+
+    def watch(_done: int, _total: int) -> None:
+        written.append(sum(path.stat().st_size for path in staging.rglob("*") if path.is_file()))
+
+    with pytest.raises(ResourceExhausted, match=r"converting .*bomb.qcow2: needs 256 MiB"):
+        do_import(bomb, reserve_bytes=reserve_bytes, progress=watch)
+    assert 0 == max(written)
+    assert 256 * MIB == do_import(bomb).size_bytes
 
 
 @pytest.mark.parametrize("image_format", ["qcow2", "vmdk", "vdi", "vhdx", "qed", "vpc"])

@@ -15,7 +15,7 @@ from clonepool.errors import CommandError, DataLoss, InvalidArgument, ResourceEx
 from clonepool.importer.fetch import Source
 from clonepool.importer.image_format import ImageFormat
 from clonepool.importer.limits import ImportLimits, check_free
-from clonepool.importer.wholeness import check_whole
+from clonepool.importer.wholeness import check_whole, measure_data
 from clonepool.sparse import copy_sparse, data_bytes, reflink
 from clonepool.units import format_size
 
@@ -82,6 +82,18 @@ def _convert(
     progress: Callable[[int], None],
 ) -> None:
     check_whole(source.path, image_format=image.name, shown_name=source.name)
+    # a small file can hold as much as fills any disk: compressed, or the same block many times
+    check_free(
+        directory=target.parent,
+        needed_bytes=measure_data(
+            source.path,
+            image_format=image.name,
+            virtual_size_bytes=image.virtual_size_bytes,
+            shown_name=source.name,
+        ),
+        reserve_bytes=limits.reserve_bytes,
+        doing=f"converting {source.name}",
+    )
     # the format was found out once: probing again could find another
     argv = ["qemu-img", "convert", "-p", "-f", image.name, "-O", "raw", "--"]
 

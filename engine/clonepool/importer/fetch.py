@@ -72,6 +72,12 @@ def fetched(
             "source", f"{source!r}: only absolute paths and http(s) URLs are read"
         )
     with open_local(source, import_roots=import_roots) as local:
+        if local.facts.st_size == 0:
+            # so says /proc of its files too, and some of those block whoever reads them
+            raise InvalidArgument(
+                f"{local.path} is empty (or a file of /proc); an image must be more than 0 bytes",
+                reason="IMAGE_SIZE",
+            )
         meter.expect_source(local.facts.st_size)
         if wanted:
             found = _digest(local.descriptor, progress=meter.stage("fetch"))

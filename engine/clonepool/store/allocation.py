@@ -21,7 +21,7 @@ from clonepool.errors import (
     NotFound,
     ResourceExhausted,
 )
-from clonepool.store import allocation_servers
+from clonepool.store import allocation_servers, chap_names
 from clonepool.store.writer import Transaction
 
 _POOL = """
@@ -146,7 +146,7 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> str:
         now=request.now,
     )
     values = _new_values(request, pool=pool, user=user, server=server)
-    values |= _chap_values(request, fabric=pool.fabric, has_chap=reach.chap)
+    values |= _chap_values(transaction, request, fabric=pool.fabric, has_chap=reach.chap)
     taken = _take(transaction, values, version_id=pool.version_id, place=_LAST_N)
     if taken is None:
         _check_may_wait(transaction, pool=pool, name=request.spec.pool)
@@ -223,8 +223,17 @@ def _new_values(
     }
 
 
-def _chap_values(request: ClaimRequest, *, fabric: str, has_chap: bool) -> dict[str, Any]:
+def _chap_values(
+    transaction: Transaction, request: ClaimRequest, *, fabric: str, has_chap: bool
+) -> dict[str, Any]:
     mode = effective_chap(request.spec, fabric=fabric, has_chap=has_chap)
+    chap_names.check_free(
+        transaction,
+        fabric=fabric,
+        mode=mode,
+        username=request.spec.chap.username,
+        attachment_id=request.attachment_id,
+    )
     return {
         "chap_mode": mode.value,
         "chap_username": request.spec.chap.username,
