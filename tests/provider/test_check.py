@@ -166,6 +166,15 @@ def test_a_secret_is_never_repeated_in_a_failure() -> None:
     assert "sesame" not in str(failures("ServerStorageAttachment", {**ATTACHMENT, "chap": chap}))
 
 
+@pytest.mark.parametrize("secret", [123456789012, 1.5, ["sesame123456"], {"sesame123456": 1}])
+def test_a_secret_of_another_type_is_not_repeated_either(secret: Any) -> None:
+    chap = {"mode": "given", "username": "u", "secret": secret}
+
+    found = failures("ServerStorageAttachment", {**ATTACHMENT, "chap": chap})
+
+    assert {"chap.secret": "must be a string"} == found
+
+
 def test_an_empty_stock_is_not_waited_for() -> None:
     found = checked("ReplicaPool", {**POOL, "min_ready": 0})
 
