@@ -34,7 +34,7 @@ _DECLARED = {
     "server": "id, name, initiator, labels, user_name, user_kind",
     "attachment": "id, name, spec, token_digest, chap_secret",
     # those that the engine starts by itself don't count
-    "scrub_run": "CASE trigger WHEN 'demand' THEN id END",
+    "scrub_run WHERE trigger = 'demand'": "id",
 }
 
 

@@ -78,7 +78,8 @@ class DeclaredInputs:
         if isinstance(type_, MapOf):
             return self._map(type_)
         if isinstance(type_, EnumType):
-            return chance.choice([*type_.values, *values.NASTY_TEXTS])
+            good = chance.random() < 0.7
+            return chance.choice([*type_.values] if good else values.NASTY_TEXTS)
         return self._scalar(type_, name)
 
     def _map(self, type_: MapOf) -> dict[str, Any]:

@@ -258,3 +258,18 @@ def _engine_takes(inputs: Inputs) -> bool:
     except InvalidArgument:
         return False
     return True
+
+
+@pytest.mark.parametrize("source", ["etc/motd", "ftp://x/y", "/etc/motd ", "/" + "a" * 4095, ""])
+@pytest.mark.parametrize("of", ["portion", "file"])
+def test_a_source_that_the_engine_would_refuse_is_refused_by_check(of: str, source: str) -> None:
+    """Of a portion as of a file that is written into it."""
+    file = {"portion": "writable", "path": "/etc/motd", "source": source}
+    inputs = (
+        {**IMAGE, "preconfigure": [file]}
+        if of == "file"
+        else {**IMAGE, "writable": {"source": source}}
+    )
+
+    field = "preconfigure[0].source" if of == "file" else "writable.source"
+    assert [field] == list(failures("MasterImage", inputs))
