@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from clonepool.errors import (
+    STORAGE_FULL,
     ClonepoolError,
     FailedPrecondition,
     NotFound,
@@ -87,6 +88,6 @@ def no_space(*, doing: str, directory: Path, needed_bytes: int = 0) -> ResourceE
     return ResourceExhausted(
         f"{doing}: {needs}{format_size(free_bytes)} is free in {directory}; "
         "scrub released volumes (clonepool scrub run), delete images or add space",
-        reason="STORAGE_FULL",
+        reason=STORAGE_FULL,
         metadata={"needed_bytes": str(needed_bytes), "free_bytes": str(free_bytes)},
     )
