@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-
 # the reason of a storage without space: it passes by itself once there is some
 STORAGE_FULL: Final = "STORAGE_FULL"
 

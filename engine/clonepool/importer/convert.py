@@ -82,18 +82,7 @@ def _convert(
     progress: Callable[[int], None],
 ) -> None:
     check_whole(source.path, image_format=image.name, shown_name=source.name)
-    # a small file can hold as much as fills any disk: compressed, or the same block many times
-    check_free(
-        directory=target.parent,
-        needed_bytes=measure_data(
-            source.path,
-            image_format=image.name,
-            virtual_size_bytes=image.virtual_size_bytes,
-            shown_name=source.name,
-        ),
-        reserve_bytes=limits.reserve_bytes,
-        doing=f"converting {source.name}",
-    )
+    _check_room(source, image, directory=target.parent, limits=limits)
     # the format was found out once: probing again could find another
     argv = ["qemu-img", "convert", "-p", "-f", image.name, "-O", "raw", "--"]
 
@@ -144,3 +133,20 @@ def _copy(
             raise ResourceExhausted(
                 f"copying {source.name}: {error}; free some space", reason="STAGING_FULL"
             ) from error
+
+
+def _check_room(
+    source: Source, image: ImageFormat, *, directory: Path, limits: ImportLimits
+) -> None:
+    """A small file can hold what fills any disk: compressed, or one block many times."""
+    check_free(
+        directory=directory,
+        needed_bytes=measure_data(
+            source.path,
+            image_format=image.name,
+            virtual_size_bytes=image.virtual_size_bytes,
+            shown_name=source.name,
+        ),
+        reserve_bytes=limits.reserve_bytes,
+        doing=f"converting {source.name}",
+    )
