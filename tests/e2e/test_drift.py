@@ -20,7 +20,7 @@ from clonepool import commands
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.errors import ClonepoolError, DeadlineExceeded, Unavailable
 from clonepool.fabrics.tgt import Tgt
-from clonepool.testing.file_systems import mounted_xfs
+from clonepool.testing.file_systems import mounted_xfs, xfs_disk
 from tests.support.engine_process import OpenSite, running_site
 from tests.support.invariants import check_invariants, exports
 from tests.support.site import CUSTOMER, RW_LUN, Site, log_in, write_marker
@@ -288,3 +288,25 @@ def test_a_storage_remounted_read_only_is_told_of_and_goes_on_once_it_is_writabl
         wait_for(lambda: site.counts(pool).ready == 4 or None, what="the pool filled")
         assert before <= {volume.id for volume in site.volumes(pool, state="ready")}
         assert 0 == site.counts(pool).faulty
+
+
+@pytest.mark.reflink
+@pytest.mark.root
+def test_a_storage_that_is_unmounted_loses_nothing_and_goes_on_once_it_is_back(
+    open_site: OpenSite,
+) -> None:
+    """An empty mount point is not a storage whose volumes are all gone."""
+    with xfs_disk() as disk:
+        site = open_site(storage_path=disk.mount_point / "storage", variables=OFTEN)
+        pool = site.pool(site.image(system_user=CUSTOMER), fabric="local", min_ready=2)
+        before = {volume.id for volume in site.volumes(pool, state="ready")}
+        looked = len(events(site, "STORAGE_BACK"))
+        disk.unmount()
+        assert "mount it again" in wait_for_event(site, "STORAGE_AWAY").message
+        assert before == {volume.id for volume in site.volumes(pool, state="ready")}
+        disk.mount()
+        wait_for(lambda: len(events(site, "STORAGE_BACK")) > looked, what="the storage back")
+        site.change_pool(pool, min_ready=3)
+        wait_for(lambda: site.counts(pool).ready == 3 or None, what="the pool filled")
+        assert before <= {volume.id for volume in site.volumes(pool, state="ready")}
+        assert [] == events(site, "OBJECT_MISSING")

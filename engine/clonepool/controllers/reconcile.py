@@ -24,7 +24,7 @@ from clonepool.domain.drift import (
 from clonepool.domain.states import Severity
 from clonepool.errors import ClonepoolError
 from clonepool.fabrics.base import Fabric
-from clonepool.store import drift, volumes
+from clonepool.store import drift
 
 log = logging.getLogger(__name__)
 _LOOK_INTERVAL_S = 1.0
@@ -72,7 +72,8 @@ class Reconcile:
             self._guarded("health", self._health.look)
             for name in self._context.settings.storages:
                 self._compare(f"storage/{name}", partial(self._storage, name), is_due)
-            for name in self._fabrics_in_use():
+            # one that holds exports was opened at start; to ask the rows each second would cost
+            for name in self._context.drivers.open_fabrics():
                 self._compare(f"fabric/{name}", partial(self._fabric, name), is_due)
 
     def _compare(
@@ -102,10 +103,6 @@ class Reconcile:
             log.warning("%s can't be compared: %s", subject, error)
         except Exception:
             log.exception("comparing %s failed", subject)
-
-    def _fabrics_in_use(self) -> list[str]:
-        with self._context.state.read() as session:
-            return volumes.fabrics_in_use(session)
 
     def _storage(self, name: str) -> None:
         backend: StorageBackend = self._context.drivers.backend(name)
