@@ -73,8 +73,8 @@ def gone(*, doing: str, directory: Path) -> Unavailable:
     """The storage directory is not what it was when the engine started."""
     return Unavailable(
         f"{doing}: the storage directory {directory} is not there, or is no longer the one the "
-        "engine started with; mount it again: the engine goes on by itself, unless it comes back as "
-        "another device, then restart the engine",
+        "engine started with; mount it again and the engine goes on by itself; where it comes back "
+        "as another device, restart the engine",
         reason="STORAGE_AWAY",
     )
 
