@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from clonepool.backends.base import ObjectInfo
 from clonepool.domain.drift import Orphan
 from clonepool.domain.states import CloneMode
 from clonepool.errors import (
@@ -184,3 +186,19 @@ def test_looks_come_by_themselves(web: EngineRig) -> None:
     web.wait_for(lambda: quarantine(web), what="the first look, at the start")
     web.clock.advance(331)
     web.wait_for(lambda: quarantine(web)[0].waited_s > 0, what=lambda: quarantine(web))
+
+
+def test_an_orphan_that_is_deleted_during_a_look_is_not_quarantined_anew(web: EngineRig) -> None:
+    leave_stray(web)
+    backend = memory(web)
+    listing = backend.list
+
+    def list_then_lose() -> Iterator[ObjectInfo]:
+        found = list(listing())
+        backend.delete(name=STRAY)
+        return iter(found)
+
+    backend.list = list_then_lose  # type: ignore[method-assign]
+    look(web)
+    assert [] == quarantine(web)
+    assert [] == web.events("ORPHANS_FOUND")

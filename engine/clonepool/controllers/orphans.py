@@ -197,7 +197,7 @@ def _was_held(known: Mapping[str, Orphan], name: str) -> bool:
 
 
 def _is_there(backend: StorageBackend, name: str) -> bool:
-    """It was listed, but its row's deletion may have been going on."""
+    """It was listed, but somebody may have deleted it since."""
     try:
         backend.stat(name=name)
     except (InvalidArgument, NotFound):
