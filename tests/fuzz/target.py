@@ -20,6 +20,7 @@ from tests.fuzz.messages import SECRET, SERVICE, Requests, garbled
 
 # on a machine that does other things too; alone, the slowest takes some tenths of a second
 SLOWEST_S: Final = 20.0
+# not ABORTED: with one caller nothing comes in between, it would be the tables' guards speaking
 ALLOWED: Final = frozenset(
     {
         grpc.StatusCode.OK,
@@ -29,7 +30,6 @@ ALLOWED: Final = frozenset(
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.ABORTED,
     }
 )
 # a message is for people; what they wrote is quoted in part

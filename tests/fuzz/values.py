@@ -137,11 +137,11 @@ _WORDS: Final[dict[str, Sequence[str]]] = {
 def text(chance: random.Random, field: str, known: Sequence[str]) -> str:
     """A value for a text field: something plausible, something that exists, something nasty."""
     kind = chance.random()
-    if kind < 0.45 and field in _WORDS:
+    if kind < 0.35 and field in _WORDS:
         return chance.choice(_WORDS[field])
-    if kind < 0.75 and known:
+    if kind < 0.6 and known:
         return chance.choice(known)
-    if kind < 0.9:
+    if kind < 0.92:
         return chance.choice(NASTY_TEXTS)
     return noise(chance)
 
