@@ -106,7 +106,7 @@ def test_a_running_engine_tells_of_orphans_and_faulty_volumes(server: EngineServ
     found = by_name(run_checks())
 
     assert found["engine's orphans"].level == WARN
-    assert "1 objects have no row, 0 of them held: vol-" in found["engine's orphans"].detail
+    assert "without a row: 1, held of them: 0; such as vol-" in found["engine's orphans"].detail
     assert found["engine's orphans"].mend == "clonepool orphan list"
     assert found["engine's volumes"].level == WARN
     assert "clonepool scrub run web" in found["engine's volumes"].mend

@@ -46,14 +46,14 @@ def _orphans(found: Sequence[Any]) -> Check:
     if not found:
         return good("engine's orphans", "every object on its storages has its row")
     held = [orphan for orphan in found if orphan.held]
-    detail = f"{len(found)} objects have no row, {len(held)} of them held: {found[0].name}"
+    detail = f"without a row: {len(found)}, held of them: {len(held)}; such as {found[0].name}"
     return lacking("engine's orphans", detail, "clonepool orphan list")
 
 
 def _faulty(found: Sequence[Any]) -> Check:
     if not found:
         return good("engine's volumes", "none is faulty")
-    detail = f"{len(found)} are faulty, such as {found[0].id}: {found[0].error}"
+    detail = f"faulty: {len(found)}, such as {found[0].id}: {found[0].error}"
     mend = f"clonepool volume list --state faulty; then clonepool scrub run {found[0].pool}"
     return lacking("engine's volumes", detail, mend)
 

@@ -8,6 +8,7 @@ from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.documents import documents
 from clonepool.cli.session import connect, pages
+from clonepool.errors import InvalidArgument
 from clonepool.units import format_duration
 
 
@@ -31,20 +32,23 @@ def list_orphans(*, json: bool = False) -> None:
     output.print_table(columns, [_row(orphan) for orphan in found], empty="no orphans")
 
 
-def delete_orphan(storage: str, name: str, /) -> None:
-    """Delete an orphan now, without waiting for its time, also one that is held.
+def delete_orphan(storage: str, /, *names: str) -> None:
+    """Delete orphans now, without waiting for their time, also those that are held.
 
     Parameters
     ----------
     storage
-        The storage that it lies on.
-    name
-        The object's name, as the list shows it.
+        The storage that they lie on.
+    names
+        The objects' names, as the list shows them.
 
     """
+    if not names:
+        raise InvalidArgument.field("NAME", "name at least one object; see clonepool orphan list")
     with connect() as client:
-        client.call("DeleteOrphan", pb.DeleteOrphanRequest(storage=storage, name=name))
-    print(f"{name} is not on storage {storage} any more")
+        for name in names:
+            client.call("DeleteOrphan", pb.DeleteOrphanRequest(storage=storage, name=name))
+            print(f"{name} is not on storage {storage} any more")
 
 
 def _row(orphan: Any) -> tuple[str, ...]:

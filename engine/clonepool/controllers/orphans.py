@@ -98,7 +98,11 @@ class Orphans:
             now=now,
             interval_s=self._context.settings.compare_every_s,
         )
-        return replace(fresh, first_seen_at=before.first_seen_at, waited_s=waited)
+        # once held, always: pools that fill meanwhile make no stray any less of another engine's
+        was_held = before.held if before.held != _NEVER else ""
+        return replace(
+            fresh, first_seen_at=before.first_seen_at, waited_s=waited, held=was_held or held
+        )
 
     def _note(self, storage: str, *, seen: Sequence[Orphan], known: Mapping[str, Orphan]) -> None:
         gone = known.keys() - {orphan.name for orphan in seen}
