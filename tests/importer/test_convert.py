@@ -19,6 +19,7 @@ from clonepool.errors import (
     InvalidArgument,
     PermissionDenied,
     ResourceExhausted,
+    Unavailable,
 )
 from clonepool.importer.limits import ImportLimits
 from clonepool.importer.pipeline import import_portion, no_notice
@@ -258,6 +259,13 @@ def test_a_size_is_rounded_up_to_whole_sectors_and_it_is_said(
     assert 1024 == made.size_bytes
     assert ["the image's 1000 bytes are rounded up to 1024, a multiple of 512"] == notices
     assert source.read_bytes() + bytes(24) == backend.path(name="img").read_bytes()
+
+
+def test_a_source_that_gives_less_than_it_says_fails_in_words(do_import: Import) -> None:
+    """What /sys holds says 4096 bytes; whatever the system says is told, and nothing is kept."""
+    with pytest.raises(Unavailable, match="importing /sys/.+became shorter") as refused:
+        do_import("/sys/devices/system/cpu/online", format="raw")
+    assert "IMPORT_IO" == refused.value.reason
 
 
 def test_an_empty_image_is_refused(do_import: Import, tmp_path: Path) -> None:
