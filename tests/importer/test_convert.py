@@ -263,7 +263,7 @@ def test_a_size_is_rounded_up_to_whole_sectors_and_it_is_said(
 
 def test_a_source_that_gives_less_than_it_says_fails_in_words(do_import: Import) -> None:
     """What /sys holds says 4096 bytes; whatever the system says is told, and nothing is kept."""
-    with pytest.raises(Unavailable, match="importing /sys/.+became shorter") as refused:
+    with pytest.raises(Unavailable, match=r"importing /sys/.+became shorter") as refused:
         do_import("/sys/devices/system/cpu/online", format="raw")
     assert "IMPORT_IO" == refused.value.reason
 
