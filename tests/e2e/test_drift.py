@@ -210,7 +210,13 @@ def test_a_database_locked_by_another_process_refuses_and_goes_on_afterwards(
     event = wait_for_event(shared, "DATABASE_BACK")
     assert "database is locked" in event.message
     shared.call("CreateAttachment", request)
-    shared.wait_for_counts(pool, ready=2, allocated=2)
+
+    def filled() -> bool:
+        counts = shared.counts(pool)
+        return (2, 2) == (counts.ready, counts.allocated)
+
+    # work whose end could not be written is taken up again when its lease has run out
+    wait_for(filled, what="the pool filled", timeout_s=90)
     check_invariants(shared)
 
 
