@@ -88,7 +88,7 @@ def test_what_check_lets_through_the_engine_takes(resource: Resource) -> None:
             make, to_spec, validate_it = REQUESTS[resource.name]
             validate_it(make(spec=to_spec(checked.inputs), request_token="t"))
             passed += 1
-    assert passed > COUNT // 100
+    assert passed, "nothing good was among them"
 
 
 def test_the_dynamic_classes_answer_in_words(resource: Resource) -> None:
