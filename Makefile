@@ -1,6 +1,6 @@
 # Every target sets up what it needs; the second run of it takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help setup packages pulumi demo test check bench soak lock clean
+.PHONY: help setup packages pulumi demo test fuzz check bench soak lock clean
 SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
@@ -31,6 +31,10 @@ demo: setup packages ## image, pool, attach, release, scrub: on this machine, in
 
 test: setup packages pulumi ## all tests; what this machine lacks is skipped, and listed
 	@$(PYTHON) -m pytest $(ARGS)
+
+FUZZ_REQUESTS ?= 100000
+fuzz: setup packages ## bad input for every RPC and field: FUZZ_REQUESTS=100000, FUZZ_SEED=word
+	@FUZZ_REQUESTS=$(FUZZ_REQUESTS) $(PYTHON) -m pytest tests/fuzz $(ARGS)
 
 check: setup ## format, lint, types, layers, generated files, sizes, scripts
 	$(PYTHON) -m ruff format --check $(wildcard $(SOURCES))

@@ -43,8 +43,9 @@ class Settings:
     TCP nothing may be imported from paths. ``workers`` is how many clones, scrubs and imports run
     at once; ``scrub_workers`` how many of them may be scrubs (0: all but one, so that clones never
     wait for scrubs alone), ``scrub_rate_bytes_s`` how fast those overwrite and read together (0:
-    as fast as they can). ``log_level`` is debug, info, warning or error; ``log_format``
-    plain or json.
+    as fast as they can). Storages and fabrics are compared with the rows every ``compare_every_s``;
+    an object without a row is deleted after ``orphan_grace_s``, None never. ``log_level`` is debug,
+    info, warning or error; ``log_format`` plain or json.
     """
 
     state_dir: Path
@@ -58,6 +59,8 @@ class Settings:
     workers: int = 4
     scrub_workers: int = 0
     scrub_rate_bytes_s: int = 0
+    compare_every_s: float = 300.0
+    orphan_grace_s: float | None = 3600.0
     log_level: str = "info"
     log_format: str = "plain"
     holds: HoldSettings = field(default_factory=HoldSettings)

@@ -22,8 +22,10 @@ from clonepool.controllers.holds import Holds
 from clonepool.controllers.images import Images
 from clonepool.controllers.imports import DeleteVersion, ImportImage
 from clonepool.controllers.operations import Operations
+from clonepool.controllers.orphans import Orphans
 from clonepool.controllers.planner import Planner
 from clonepool.controllers.pools import Pools
+from clonepool.controllers.reconcile import Reconcile
 from clonepool.controllers.scrub import Scrub
 from clonepool.controllers.scrubbing import ScrubVolume
 from clonepool.controllers.servers import Servers
@@ -61,6 +63,7 @@ class Engine:
         self.events = Events(context)
         self.forecasts = Forecasts(context)
         self.holds = Holds(context)
+        self.reconcile = Reconcile(context, self._exports)
         self._worker = Worker(
             context,
             {
@@ -101,14 +104,21 @@ class Engine:
             lock.release()
             raise
 
+    @property
+    def orphans(self) -> Orphans:
+        """The quarantine of what no row accounts for."""
+        return self.reconcile.orphans
+
     def start(self) -> None:
         """Start the background threads: first what a crash left, then the controllers."""
         self._exports.start()
         self._worker.start()
         self._planner.start()
+        self.reconcile.start()
 
     def close(self) -> None:
         """Stop background work at the next safe point and close the state; exports stay."""
+        self.reconcile.stop()
         self._planner.stop()
         self._worker.stop()
         self._exports.stop()

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Final
+
+# the reason of a storage without space: it passes by itself once there is some
+STORAGE_FULL: Final = "STORAGE_FULL"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,9 @@ class _Walk:
             return None
         if self._is_unknown(given):
             return given
+        if field.secret and not isinstance(given, str):
+            # a number or a list would be said, and with it the secret
+            return self._fail(path, "must be a string")
         checked = self._value(given, field.type, path=path)
         if checked is not None:
             self._bounds(checked, field, path=path)

@@ -14,6 +14,10 @@ from clonepool_resources.shared_fields import (
 )
 from clonepool_resources.types import EnumType, Field, Kind, ListOf, ObjectType, Resource
 
+# a path has at most so many characters
+_SOURCE_PATTERN: Final = r"(?=.{1,4095}\Z)(/|(?i:https?)://)(.*\S)?"
+_SOURCE_HINT: Final = "an absolute path on the engine's machine, or an http(s) URL"
+
 PORTION: Final = ObjectType(
     name="ImagePortion",
     description="Where one portion's content comes from.",
@@ -25,8 +29,8 @@ PORTION: Final = ObjectType(
                 "A path on the engine's side, under one of its import roots, or an http(s) URL."
             ),
             required=True,
-            pattern=r"/.*|(?i:https?)://.*",
-            pattern_hint="an absolute path on the engine's machine, or an http(s) URL",
+            pattern=_SOURCE_PATTERN,
+            pattern_hint=_SOURCE_HINT,
         ),
         Field(
             name="format",
@@ -91,6 +95,8 @@ PRECONFIGURE: Final = ObjectType(
             name="source",
             type=Kind.STRING,
             description="A path or http(s) URL on the engine's side that its bytes come from.",
+            pattern=_SOURCE_PATTERN,
+            pattern_hint=_SOURCE_HINT,
         ),
         Field(
             name="mode",

@@ -102,6 +102,16 @@ def test_a_running_engine_tells_of_its_drivers(server: EngineServer) -> None:
     assert "tgtd is away" in found["engine's fabric iscsi"].detail
 
 
+def test_a_running_engine_tells_of_orphans_and_faulty_volumes(server: EngineServer) -> None:
+    found = by_name(run_checks())
+
+    assert found["engine's orphans"].level == WARN
+    assert "without a row: 1, held of them: 0; such as vol-" in found["engine's orphans"].detail
+    assert found["engine's orphans"].mend == "clonepool orphan list"
+    assert found["engine's volumes"].level == WARN
+    assert "clonepool scrub run web" in found["engine's volumes"].mend
+
+
 def doctor(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [CLONEPOOL, "doctor", *arguments],

@@ -69,6 +69,7 @@ def test_the_endpoint_can_be_an_option_of_any_command(server: EngineServer, befo
         (("image", "create", "UPPER", "--writable", "/x"), "name: 'UPPER' is not a name"),
         (("--endpoint", "engine:1", "status"), "'engine:1' is not an endpoint"),
         (("--endpoint",), "is not an endpoint"),
+        (("orphan", "delete", "default"), "NAME: name at least one object"),
         (("serve", "--workers", "0x"), "workers"),
         (("serve", "--listen", "localhost:1"), "--listen"),
     ],

@@ -46,6 +46,7 @@ READS = [
     (("volume", "show", "volume-1"), pb.Volume),
     (("scrub", "runs"), pb.ScrubRun),
     (("scrub", "records"), pb.ScrubRecord),
+    (("orphan", "list"), pb.Orphan),
     (("operation", "list"), pb.Operation),
     (("operation", "show", "operation-1"), pb.Operation),
     (("events",), pb.Event),

@@ -76,6 +76,8 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "workers": "7",
         "scrub_workers": "3",
         "scrub_rate": "2MiB",
+        "compare_every": "90s",
+        "orphan_grace": "2h",
         "log_level": "DEBUG",
         "log_format": "json",
         "token": "0123456789abcdef",
@@ -96,6 +98,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert found.import_roots == (Path("/a"), Path("/b"))
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
+    assert (90.0, 7200.0) == (found.compare_every_s, found.orphan_grace_s)
     assert found.token == "0123456789abcdef"
     assert found.tls is not None
     assert (found.tls.certificate, found.tls.key) == (Path("/c"), Path("/k"))
@@ -136,7 +139,7 @@ def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
     [
         ('stat_dir = "/x"', "stat_dir is no setting; did you mean state_dir?"),
         ('storage = "x"', "storage is no setting; did you mean storages?"),
-        ("zzz = 1", "zzz is no setting; known are fabrics, holds, import_roots, "),
+        ("zzz = 1", "zzz is no setting; known are compare_every, fabrics, holds, "),
         ('[tls]\ncert = "/c"', "tls.cert is no setting; did you mean certificate?"),
         ('[tls]\ncertificate = "/c"', "tls.key is needed for TLS"),
         ('tls_key = "/c"', "tls_key is no setting"),
@@ -165,6 +168,10 @@ def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
         ("scrub_workers = 0", "scrub_workers '0' must be a whole number from 1 to 256"),
         ('scrub_rate = "fast"', "scrub_rate 'fast' is not a size"),
         ("scrub_rate = 5", "scrub_rate must be a text in quotes"),
+        ('compare_every = "5"', "compare_every '5' is not a duration"),
+        ('compare_every = "10ms"', "compare_every '10ms' must be at least 1s"),
+        ("compare_every = 5", "compare_every must be a text in quotes, not 5"),
+        ('orphan_grace = "none"', "orphan_grace 'none' is not a duration"),
         ('node = "No"', "node 'No' must be 1 to 63 characters"),
         ('log_level = "loud"', "log_level 'loud' must be one of: debug, info, warning, error"),
         ('log_format = "xml"', "log_format 'xml' must be one of: plain, json"),
@@ -189,6 +196,14 @@ def test_a_bad_variable_is_refused_by_its_name(tmp_path: Path) -> None:
         load(tmp_path, environ={"CLONEPOOL_WORKERS": "x"})
     with pytest.raises(InvalidArgument, match="CLONEPOOL_HOLDS_MAX_TICKETS 'x' must be a whole"):
         load(tmp_path, environ={"CLONEPOOL_HOLDS_MAX_TICKETS": "x"})
+
+
+def test_orphans_can_be_kept_for_ever(tmp_path: Path) -> None:
+    assert load(tmp_path, 'orphan_grace = "never"').orphan_grace_s is None
+    assert (300.0, 3600.0) == (
+        load(tmp_path).compare_every_s,
+        load(tmp_path).orphan_grace_s,
+    )
 
 
 def test_a_bad_flag_is_refused_by_its_name(tmp_path: Path) -> None:

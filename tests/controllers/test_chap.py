@@ -9,6 +9,7 @@ import pytest
 from clonepool.domain.model import (
     ChapSpec,
     PageRequest,
+    Ref,
 )
 from clonepool.domain.states import (
     ChapMode,
@@ -124,3 +125,36 @@ def test_an_account_name_of_another_export_is_refused_and_nothing_is_left(
     with pytest.raises(AlreadyExists, match="acme"):
         pool.attach("b", chap=GIVEN)
     assert gone(pool, "b")
+
+
+def given(username: str) -> ChapSpec:
+    return ChapSpec(mode=ChapMode.GIVEN, username=username, secret="twelve-chars")
+
+
+def test_a_given_user_name_that_is_taken_is_refused_before_a_replica_is(pool: EngineRig) -> None:
+    """tgtd's accounts are global to it, and a refused request must use nothing up."""
+    first = pool.attach_and_wait("a", chap=given("acme"))
+    pool.wait_ready(2)
+    with pytest.raises(AlreadyExists, match="belongs to attachment a on fabric iscsi"):
+        pool.attach("b", chap=given("acme"))
+    assert (2, 0) == (pool.count(VolumeState.READY), pool.count(VolumeState.RELEASED))
+    second = pool.attach("b", chap=given("other"))
+    spec = replace(second.spec, chap=given("acme"))
+    with pytest.raises(AlreadyExists, match="CHAP user name 'acme'"):
+        pool.engine.attachments.update(attachment_id=second.id, spec=spec)
+    after = pool.engine.attachments.get(ref=Ref(id=second.id))
+    assert "other" == after.spec.chap.username
+    assert first.id == pool.attach("a", chap=given("acme")).id
+    pool.release(first)
+    updated = pool.engine.attachments.update(attachment_id=second.id, spec=spec)
+    assert updated.chap is not None
+    assert "acme" == updated.chap.username
+
+
+def test_a_given_user_name_is_kept_for_who_waits_with_it(pool: EngineRig) -> None:
+    pool.update_pool(min_ready=0, max_replicas=1)
+    pool.wait_for(lambda: not pool.volumes(state="ready"), what=pool.volumes)
+    pool.attach_and_wait("x")
+    assert not pool.attach("a", chap=given("acme")).volume_id
+    with pytest.raises(AlreadyExists, match="belongs to attachment a"):
+        pool.attach("b", chap=given("acme"))

@@ -17,7 +17,7 @@ from clonepool.fabrics.iscsi import IscsiFabric
 from clonepool.fabrics.local import LocalFabric
 from clonepool.fabrics.memory import MemoryFabric, MemorySession
 from clonepool.fabrics.processes import Process
-from clonepool.fabrics.tgt import Tgt
+from clonepool.fabrics.tgt import Tgt, TgtMode, TgtOp
 from clonepool.fabrics.tgtd import RunningTgtd
 from clonepool.testing.fabric_rig import FabricClient, FabricRig, Refused, WriteRefused
 from clonepool.testing.initiator import InitiatorError, Session, WriteProtected
@@ -151,10 +151,11 @@ class Crash(Exception):
 
 
 class CrashPoint:
-    """Counts requests to tgtd, and after the chosen one raises Crash: tgtd has done it."""
+    """Notes requests to tgtd, and after the chosen one raises Crash: tgtd has done it."""
 
     def __init__(self) -> None:
         self._left: int | None = None
+        self.seen: list[tuple[TgtMode, TgtOp]] = []
 
     def after(self, requests: int) -> None:
         self._left = requests
@@ -176,9 +177,10 @@ class CrashingTgt(Tgt):
         super().__init__(address=address, pid=pid)
         self._point = point
 
-    def call(self, *args: Any, **kwargs: Any) -> str:
+    def call(self, mode: TgtMode, op: TgtOp, **kwargs: Any) -> str:
+        self._point.seen.append((mode, op))
         try:
-            return super().call(*args, **kwargs)
+            return super().call(mode, op, **kwargs)
         finally:
             self._point.passed()
 

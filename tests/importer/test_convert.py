@@ -19,6 +19,7 @@ from clonepool.errors import (
     InvalidArgument,
     PermissionDenied,
     ResourceExhausted,
+    Unavailable,
 )
 from clonepool.importer.limits import ImportLimits
 from clonepool.importer.pipeline import import_portion, no_notice
@@ -52,6 +53,7 @@ def do_import(backend: FileBackend, staging: Path) -> Import:
         *,
         format: str = "auto",  # noqa: A002 - the declaration's word
         size_bytes: int = 0,
+        reserve_bytes: int = 0,
         limits: ImportLimits = LIMITS,
         progress: Callable[[int, int], None] = ignore_progress,
         notify: Callable[[str], None] = no_notice,
@@ -63,6 +65,7 @@ def do_import(backend: FileBackend, staging: Path) -> Import:
             object_name="img",
             staging_dir=staging,
             import_roots=(),
+            reserve_bytes=reserve_bytes,
             limits=limits,
             progress=progress,
             notify=notify,
@@ -196,6 +199,30 @@ def test_an_absurd_size_is_refused_before_anything_is_converted(
     assert [] == list(staging.iterdir())
 
 
+def test_an_image_that_unpacks_to_more_than_there_is_is_refused_before_it_does(
+    do_import: Import, backend: FileBackend, staging: Path, tmp_path: Path
+) -> None:
+    """A few hundred kilobytes can fill any disk for everybody."""
+    plain = tmp_path / "plain"
+    with plain.open("wb") as file:
+        for _ in range(256):
+            file.write(b"the same again! " * (MIB // 16))
+    bomb = tmp_path / "bomb.qcow2"
+    qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", plain, bomb)
+    plain.unlink()
+    assert bomb.stat().st_size < 4 * MIB
+    reserve_bytes = backend.space().free_bytes - 128 * MIB
+    written: list[int] = []
+
+    def watch(_done: int, _total: int) -> None:
+        written.append(sum(path.stat().st_size for path in staging.rglob("*") if path.is_file()))
+
+    with pytest.raises(ResourceExhausted, match=r"converting .*bomb.qcow2: needs 256 MiB"):
+        do_import(bomb, reserve_bytes=reserve_bytes, progress=watch)
+    assert 0 == max(written)
+    assert 256 * MIB == do_import(bomb).size_bytes
+
+
 @pytest.mark.parametrize("image_format", ["qcow2", "vmdk", "vdi", "vhdx", "qed", "vpc"])
 def test_an_image_that_was_cut_short_is_refused_not_filled_with_zeros(
     do_import: Import, backend: FileBackend, tmp_path: Path, image_format: str
@@ -232,6 +259,13 @@ def test_a_size_is_rounded_up_to_whole_sectors_and_it_is_said(
     assert 1024 == made.size_bytes
     assert ["the image's 1000 bytes are rounded up to 1024, a multiple of 512"] == notices
     assert source.read_bytes() + bytes(24) == backend.path(name="img").read_bytes()
+
+
+def test_a_source_that_gives_less_than_it_says_fails_in_words(do_import: Import) -> None:
+    """What /sys holds says 4096 bytes; whatever the system says is told, and nothing is kept."""
+    with pytest.raises(Unavailable, match=r"importing /sys/.+became shorter") as refused:
+        do_import("/sys/devices/system/cpu/online", format="raw")
+    assert "IMPORT_IO" == refused.value.reason
 
 
 def test_an_empty_image_is_refused(do_import: Import, tmp_path: Path) -> None:

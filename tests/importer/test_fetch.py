@@ -129,6 +129,28 @@ def test_a_folder_a_fifo_and_a_device_are_refused_unopened(staging: Path, tmp_pa
             fetch(str(source), staging=staging)
 
 
+@pytest.mark.parametrize("source", ["/proc/kmsg", "/proc/self/mem", "/proc/self/environ"])
+@pytest.mark.parametrize("sha256", ["", "ab" * 32])
+def test_a_file_of_proc_is_refused_unread(staging: Path, source: str, sha256: str) -> None:
+    """Some of them block whoever reads them, and the engine has few workers."""
+    with pytest.raises((InvalidArgument, PermissionDenied)):
+        fetch(source, staging=staging, sha256=sha256)
+
+
+def test_links_that_lead_nowhere_are_refused(staging: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nothing")
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(InvalidArgument, match="symbolic links"):
+        fetch(str(tmp_path / "loop"), staging=staging)
+    with pytest.raises(NotFound, match="nothing is not there"):
+        fetch(str(tmp_path / "dangling"), staging=staging)
+    with pytest.raises(InvalidArgument, match="can't be opened: Not a directory"):
+        fetch(str(tmp_path / "file" / "below"), staging=staging)
+    with pytest.raises(InvalidArgument, match="can't be opened: File name too long"):
+        fetch(str(tmp_path / ("a" * 300)), staging=staging)
+
+
 def test_an_absent_file_is_not_found(staging: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="engine's side"):
         fetch(str(tmp_path / "absent"), staging=staging)

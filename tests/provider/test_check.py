@@ -174,6 +174,15 @@ def test_a_secret_is_never_repeated_in_a_failure() -> None:
     assert "sesame" not in str(failures("ServerStorageAttachment", {**ATTACHMENT, "chap": chap}))
 
 
+@pytest.mark.parametrize("secret", [123456789012, 1.5, ["sesame123456"], {"sesame123456": 1}])
+def test_a_secret_of_another_type_is_not_repeated_either(secret: Any) -> None:
+    chap = {"mode": "given", "username": "u", "secret": secret}
+
+    found = failures("ServerStorageAttachment", {**ATTACHMENT, "chap": chap})
+
+    assert {"chap.secret": "must be a string"} == found
+
+
 def test_an_empty_stock_is_not_waited_for() -> None:
     found = checked("ReplicaPool", {**POOL, "min_ready": 0})
 
@@ -265,3 +274,18 @@ def test_a_window_is_refused_as_the_engine_would() -> None:
     (failure,) = checked("ReplicaPool", {**POOL, "scrub": scrub}).failures
     assert "scrub.windows[1]" == failure.field
     assert "write UTC times as 22:00-06:00" in failure.description
+
+
+@pytest.mark.parametrize("source", ["etc/motd", "ftp://x/y", "/etc/motd ", "/" + "a" * 4095, ""])
+@pytest.mark.parametrize("of", ["portion", "file"])
+def test_a_source_that_the_engine_would_refuse_is_refused_by_check(of: str, source: str) -> None:
+    """Of a portion as of a file that is written into it."""
+    file = {"portion": "writable", "path": "/etc/motd", "source": source}
+    inputs = (
+        {**IMAGE, "preconfigure": [file]}
+        if of == "file"
+        else {**IMAGE, "writable": {"source": source}}
+    )
+
+    field = "preconfigure[0].source" if of == "file" else "writable.source"
+    assert [field] == list(failures("MasterImage", inputs))

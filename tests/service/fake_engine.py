@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from clonepool.domain.drift import Orphan
 from clonepool.domain.facts import EngineFacts, FabricFacts, StorageFacts
 from clonepool.domain.model import (
     Attachment,
@@ -347,6 +348,29 @@ class FakeAudit:
         yield '{"kind":"end"}'
 
 
+class FakeOrphans(Shelf):
+    def list(self, *, page: PageRequest) -> tuple[Sequence[Orphan], str]:
+        self.called("list", page)
+        return (
+            Orphan(
+                storage="default",
+                name="vol-0b5f2a3c-1111-4222-8333-444455556666-g1",
+                size_bytes=GIB,
+                used_bytes=4096,
+                first_seen_at=NOW,
+                seen_at=NOW,
+                waited_s=600.0,
+                held="",
+            ),
+        ), ""
+
+    def due_in_s(self, orphan: Orphan) -> float | None:
+        return 3600.0 - orphan.waited_s
+
+    def delete(self, *, storage: str, name: str) -> None:
+        self.called("delete", (storage, name))
+
+
 class FakeEngine:
     """Passed where an Engine is wanted; ``start_failure`` makes ``start`` raise."""
 
@@ -359,6 +383,7 @@ class FakeEngine:
         self.scrub = FakeScrub("scrub run")
         self.audit = FakeAudit()
         self.operations = FakeOperations("operation")
+        self.orphans = FakeOrphans("orphan")
         self.events = FakeEvents()
         self.forecasts = FakeForecasts()
         self.holds = FakeHolds()

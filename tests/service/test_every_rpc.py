@@ -103,6 +103,8 @@ def requests(ids: dict[str, str]) -> dict[str, Any]:
         "GetOperation": pb.GetRequest(id="operation-1"),
         "ListOperations": pb.ListOperationsRequest(open_only=True),
         "CancelOperation": pb.GetRequest(id="operation-1"),
+        "ListOrphans": pb.ListOrphansRequest(),
+        "DeleteOrphan": pb.DeleteOrphanRequest(storage="default", name="vol-1"),
         "ListEvents": pb.ListEventsRequest(),
         "Forecast": pb.ForecastRequest(changes=[pb.PlannedChange(attach=ATTACHMENT)]),
     }
@@ -132,7 +134,7 @@ def test_called_twice_the_answer_is_the_same(
 
     assert first == second
     thing = method.removeprefix("Delete").removeprefix("Release")
-    if thing != method:
+    if thing != method and thing.lower() in ids:
         with pytest.raises(NotFound):
             client.call(f"Get{thing}", _get(thing.lower(), ids))
 

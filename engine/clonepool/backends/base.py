@@ -78,6 +78,13 @@ class StorageBackend(ABC):
     def space(self) -> Space:
         """Space now, in bytes."""
 
+    def check(self) -> None:
+        """Raise what keeps the storage from being written to now; cheap, writes nothing.
+
+        Asked every second or so. Raises Unavailable (away, read-only), ResourceExhausted (full).
+        """
+        self.space()
+
     @abstractmethod
     def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:
         """Keep the raw file ``source`` as the read-only object ``name``; ``source`` may be taken.

@@ -27,6 +27,8 @@ from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from clonepool.sparse import copy_sparse, data_bytes, reflink
 
+# a file system keeps some blocks to itself, so one that is full rarely says 0
+_FULL_BELOW_BYTES: Final = 2**20
 _IMAGE_MODE: Final = 0o400
 # st_blocks counts in these, whatever the file system's own block is
 _STAT_BLOCK_BYTES: Final = 512
@@ -89,6 +91,16 @@ class FileBackend(StorageBackend):
             total_bytes=figures.f_blocks * figures.f_frsize,
             free_bytes=figures.f_bavail * figures.f_frsize,
         )
+
+    def check(self) -> None:
+        """As StorageBackend; by the file system's flags and figures alone."""
+        self._files.verify()
+        with storage_errors(doing="looking at the storage", directory=self._files.root):
+            figures = os.statvfs(self._files.root)
+            if figures.f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            if figures.f_bavail * figures.f_frsize < _FULL_BELOW_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:
         """Take ``source`` by renaming it when it is on this file system, else copy it."""

@@ -20,6 +20,7 @@ from clonepool.backends.base import (
 from clonepool.backends.names import NameLocks, check_object_name
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import (
+    STORAGE_FULL,
     AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
@@ -281,7 +282,7 @@ class MemoryBackend(StorageBackend):
             raise ResourceExhausted(
                 f"{doing}: needs {format_size(needed_bytes)}, {format_size(free_bytes)} is free; "
                 "scrub released volumes (clonepool scrub run) or give option size a larger value",
-                reason="STORAGE_FULL",
+                reason=STORAGE_FULL,
                 metadata={"needed_bytes": str(needed_bytes), "free_bytes": str(free_bytes)},
             )
 

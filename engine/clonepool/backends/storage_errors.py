@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from clonepool.errors import (
+    STORAGE_FULL,
     ClonepoolError,
     FailedPrecondition,
     NotFound,
@@ -72,7 +73,8 @@ def gone(*, doing: str, directory: Path) -> Unavailable:
     """The storage directory is not what it was when the engine started."""
     return Unavailable(
         f"{doing}: the storage directory {directory} is not there, or is no longer the one the "
-        "engine started with; mount it again, then restart the engine",
+        "engine started with; mount it again and the engine goes on by itself; where it comes back "
+        "as another device, restart the engine",
         reason="STORAGE_AWAY",
     )
 
@@ -87,6 +89,6 @@ def no_space(*, doing: str, directory: Path, needed_bytes: int = 0) -> ResourceE
     return ResourceExhausted(
         f"{doing}: {needs}{format_size(free_bytes)} is free in {directory}; "
         "scrub released volumes (clonepool scrub run), delete images or add space",
-        reason="STORAGE_FULL",
+        reason=STORAGE_FULL,
         metadata={"needed_bytes": str(needed_bytes), "free_bytes": str(free_bytes)},
     )

@@ -109,6 +109,13 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
                 "verify": "clonepool.cli.audit:verify_audit",
             },
         ),
+        "orphan": (
+            "Objects on a storage that no row accounts for.",
+            {
+                "list": "clonepool.cli.orphans:list_orphans",
+                "delete": "clonepool.cli.orphans:delete_orphan",
+            },
+        ),
         "forecast": (
             "What a plan will do to storage, before it is carried out.",
             {

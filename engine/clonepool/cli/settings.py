@@ -33,6 +33,8 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "workers": "clones, scrubs and imports that run at once",
         "scrub_workers": "how many of them may be scrubs",
         "scrub_rate": "how many bytes a second all scrubs together overwrite and read back",
+        "compare_every": "how often storages and fabrics are compared with the rows",
+        "orphan_grace": "how long an object without a row is kept, or never",
         "log_level": "debug, info, warning or error",
         "log_format": "plain or json",
         "token": "what callers over TCP must bring",
@@ -56,6 +58,15 @@ _FILE_KEYS: Final = (
     "storages",
     "fabrics",
 )
+# what a duration is called once it is read
+_FIELDS: Final = MappingProxyType(
+    {
+        "compare_every": "compare_every_s",
+        "orphan_grace": "orphan_grace_s",
+        "scrub_rate": "scrub_rate_bytes_s",
+    }
+)
+_LEAST_S: Final = 1.0
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _LOG_FORMATS: Final = ("plain", "json")
 _WORKERS_LIMIT: Final = 256
@@ -183,14 +194,15 @@ def _single_values(
         "import_roots": _paths,
         "workers": _workers,
         "scrub_workers": _workers,
+        "scrub_rate": _size,
+        "compare_every": _at_least_a_second,
+        "orphan_grace": _orphan_grace,
         "log_level": lambda item, key: _choice(item, key, allowed=_LOG_LEVELS),
         "log_format": lambda item, key: _choice(item, key, allowed=_LOG_FORMATS),
         "token": _token,
     }
     read = {key: reader(found[key], key) for key, reader in readers.items() if key in found}
-    if "scrub_rate" in found:
-        read["scrub_rate_bytes_s"] = _size(found["scrub_rate"], "scrub_rate")
-    return defaults | read
+    return defaults | {_FIELDS.get(key, key): value for key, value in read.items()}
 
 
 def _text(item: _Found, key: str) -> str:
@@ -248,6 +260,24 @@ def _size(item: _Found, key: str) -> int:
         raise item.place.refuse(key, refused.violations[0].description) from None
 
 
+def _duration(item: _Found, key: str) -> float:
+    try:
+        return parse_duration(_text(item, key), field=key)
+    except InvalidArgument as refused:
+        raise item.place.refuse(key, refused.violations[0].description) from None
+
+
+def _at_least_a_second(item: _Found, key: str) -> float:
+    seconds = _duration(item, key)
+    if seconds < _LEAST_S:
+        raise item.place.refuse(key, f"{item.value!r} must be at least 1s")
+    return seconds
+
+
+def _orphan_grace(item: _Found, key: str) -> float | None:
+    return None if item.value == "never" else _duration(item, key)
+
+
 def _choice(item: _Found, key: str, *, allowed: tuple[str, ...]) -> str:
     word = _text(item, key).lower()
     if word not in allowed:
@@ -281,7 +311,7 @@ def _tls(found: Mapping[str, _Found]) -> TlsSettings | None:
 def _holds(found: Mapping[str, _Found]) -> HoldSettings:
     readers: Mapping[str, tuple[str, Callable[[_Found, str], Any]]] = {
         "max_share_percent": ("max_share_percent", lambda item, key: _number(item, key, most=100)),
-        "max_duration": ("max_duration_s", _duration),
+        "max_duration": ("max_duration_s", _at_least_a_second),
         "max_tickets": ("max_tickets", lambda item, key: _number(item, key, most=_TICKETS_LIMIT)),
     }
     return HoldSettings(
@@ -304,17 +334,6 @@ def _number(item: _Found, key: str, *, most: int) -> int:
     if not 1 <= number <= most:
         raise item.place.refuse(key, f"{text!r} must be a whole number from 1 to {most}")
     return number
-
-
-def _duration(item: _Found, key: str) -> float:
-    text = _text(item, key)
-    try:
-        seconds = parse_duration(text)
-    except InvalidArgument as refused:
-        raise item.place.refuse(key, refused.violations[0].description) from None
-    if seconds < 1:
-        raise item.place.refuse(key, f"{text!r} must be at least 1s")
-    return seconds
 
 
 def _storages(document: dict[str, Any], place: Place) -> Mapping[str, DriverSettings]:

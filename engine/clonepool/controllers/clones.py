@@ -8,7 +8,7 @@ from clonepool.controllers.worker import Control, Finish
 from clonepool.domain.model import Operation, Volume
 from clonepool.domain.policy import MAX_POOL_FAILURES, backoff_s
 from clonepool.domain.states import Severity, VolumeState
-from clonepool.errors import ClonepoolError, Unavailable
+from clonepool.errors import STORAGE_FULL, ClonepoolError, Unavailable
 from clonepool.store import clone_work, events, operations, pools, volumes
 from clonepool.store.clone_work import CloneWork
 from clonepool.store.writer import Transaction
@@ -91,8 +91,8 @@ class CloneVolume:
         transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), volume.id))
         if not pools.is_live(transaction.session, pool_id=volume.pool_id):
             return now
-        if isinstance(error, Unavailable):
-            # what is away comes back by itself, and then the pool must fill by itself
+        if isinstance(error, Unavailable) or error.reason == STORAGE_FULL:
+            # what is away or full comes back by itself, and then the pool must fill by itself
             return now + backoff_s(attempt=operation.attempt)
         failures = pools.note_failure(transaction, pool_id=volume.pool_id)
         if failures < MAX_POOL_FAILURES:

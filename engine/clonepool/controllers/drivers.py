@@ -125,6 +125,11 @@ class Drivers:
         with self._lock:
             return dict(self._fabrics)
 
+    def open_backends(self) -> Mapping[str, StorageBackend]:
+        """The storages opened so far."""
+        with self._lock:
+            return dict(self._backends)
+
     def storage_facts(self) -> tuple[StorageFacts, ...]:
         """Each configured storage as it is now."""
         return tuple(self._storage_facts(item) for item in self._settings.storages.values())

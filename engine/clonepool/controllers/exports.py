@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clonepool.controllers.context import Context
 from clonepool.domain import names
+from clonepool.domain.drift import list_names
 from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
 from clonepool.domain.states import AttachmentState, ChapMode, PortionRole, Severity, VolumeState
 from clonepool.errors import ClonepoolError, Unavailable
@@ -32,6 +33,8 @@ class Exports:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._seen: dict[str, str] = {}
+        # why a target could not be made, so that it is told once
+        self._told: dict[str, str] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="exports", daemon=True)
 
@@ -142,8 +145,22 @@ class Exports:
 
     def _reconcile_at_start(self, name: str, fabric: Fabric) -> None:
         incarnation = fabric.incarnation()
-        fabric.reconcile(self._desired(name))
+        before = fabric.list()
+        desired = self._desired(name)
+        fabric.reconcile(desired)
         self._seen[name] = incarnation
+        strays = before - {export.spec.target for export in desired}
+        if strays:
+            text = f"removed exports that no volume accounts for: {list_names(strays)}"
+            self._event(name, "STRAY_EXPORTS_REMOVED", text, Severity.WARNING)
+
+    def is_settled(self, name: str, fabric: Fabric) -> bool:
+        """Whether the fabric is there and has had all its exports since its last start."""
+        return self._seen.get(name) == fabric.incarnation()
+
+    def remake(self, name: str, fabric: Fabric, *, lost: frozenset[str]) -> frozenset[str]:
+        """Make lost targets again, granted where they were; returns those that are there again."""
+        return self._remake_once(name, fabric, only=lost) if lost else lost
 
     def _check(self, name: str, fabric: Fabric) -> None:
         incarnation = fabric.incarnation()
@@ -160,27 +177,41 @@ class Exports:
         self._event(name, "EXPORTS_REMADE", text, Severity.WARNING)
 
     def _remake(self, name: str, fabric: Fabric) -> None:
-        made = set()
-        failed = {}
-        # two passes: what became ready during the first was perhaps exported to the dead daemon
+        # twice: what became ready during the first time was perhaps exported to the dead daemon
         for _ in range(2):
-            for volume, read_only, held in self._exported(name):
-                made.add(volume.target)
-                try:
-                    self._remake_one(fabric, volume, read_only, held)
-                except Unavailable:
-                    raise
-                except ClonepoolError as error:
-                    # one that can't be exported must not keep the others from their servers
-                    failed[volume.id] = str(error)
+            self._remake_once(name, fabric)
+
+    def _remake_once(
+        self, name: str, fabric: Fabric, *, only: frozenset[str] | None = None
+    ) -> frozenset[str]:
+        tried = set()
+        failed: dict[str, tuple[str, str]] = {}
+        for volume, read_only, held in self._exported(name):
+            if only is not None and volume.target not in only:
+                continue
+            tried.add(volume.target)
+            try:
+                self._remake_one(fabric, volume, read_only, held)
+            except Unavailable:
+                raise
+            except ClonepoolError as error:
+                # one that can't be exported must not keep the others from their servers
+                failed[volume.target] = (volume.id, str(error))
         # what was given back or given up meanwhile was perhaps exported after its end
-        for target in made - self._targets(name):
+        ended = tried - self._targets(name)
+        for target in ended:
             with self._context.targets.of(target):
                 # a release that was undone has its target again, of the same name
                 if target not in self._targets(name):
                     fabric.unexport(target)
-        for volume_id, text in failed.items():
-            self._event(volume_id, "EXPORT_FAILED", text, Severity.ERROR, kind="volume")
+        self._tell_failed(failed)
+        return frozenset(tried - ended - failed.keys())
+
+    def _tell_failed(self, failed: Mapping[str, tuple[str, str]]) -> None:
+        for target, (volume_id, text) in failed.items():
+            if self._told.get(target) != text:
+                self._told[target] = text
+                self._event(volume_id, "EXPORT_FAILED", text, Severity.ERROR, kind="volume")
 
     def _remake_one(
         self, fabric: Fabric, volume: Volume, read_only: ImagePortion | None, held: Held | None

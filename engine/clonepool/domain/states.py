@@ -28,15 +28,16 @@ V = VolumeState
 # from RELEASED or DETACHING to READY. RELEASED -> ATTACHING gives them back to the one who had them
 # (an undone release, a resumed attachment); the store's trigger checks that it is the same system
 # user. A slot (no writable portion) has no bytes, so it alone may go DETACHING -> CLONING or
-# DELETING; the store's trigger checks `slot`.
+# DELETING; the store's trigger checks `slot`. READY and RELEASED -> FAULTY where the object is gone
+# or was changed behind the engine's back.
 VOLUME_MOVES: Final[Mapping[VolumeState, frozenset[VolumeState]]] = {
     V.PLANNED: frozenset({V.CLONING, V.DELETING}),
     V.CLONING: frozenset({V.READY, V.DELETING}),
-    V.READY: frozenset({V.ATTACHING, V.DELETING}),
+    V.READY: frozenset({V.ATTACHING, V.DELETING, V.FAULTY}),
     V.ATTACHING: frozenset({V.ALLOCATED, V.DETACHING}),
     V.ALLOCATED: frozenset({V.DETACHING}),
     V.DETACHING: frozenset({V.RELEASED, V.CLONING, V.DELETING}),
-    V.RELEASED: frozenset({V.SCRUBBING, V.ATTACHING}),
+    V.RELEASED: frozenset({V.SCRUBBING, V.ATTACHING, V.FAULTY}),
     V.SCRUBBING: frozenset({V.CLONING, V.DELETING, V.FAULTY}),
     V.DELETING: frozenset(),
     V.FAULTY: frozenset({V.SCRUBBING}),

@@ -130,6 +130,12 @@ class Fabric(ABC):
     def list(self) -> frozenset[str]:
         """The targets of ours (by prefix) that exist now."""
 
+    def refresh(self) -> None:  # noqa: B027 - most fabrics keep no picture of what exists
+        """Find out about targets that were removed behind the engine's back, for ``list`` to tell.
+
+        Never stops I/O; done every few minutes. Raises Unavailable.
+        """
+
     def reconcile(self, desired: Iterable[DesiredExport]) -> None:
         """Make the fabric equal ``desired``: strays go first, then exports, grants last.
 

@@ -226,6 +226,14 @@ class IscsiFabric(Fabric):
         """Our targets as known in memory: a listing by tgtd would stop all I/O for its time."""
         return self._live().table.names()
 
+    def refresh(self) -> None:
+        """Ask for each target by its number, since a listing would stop all I/O."""
+        for target in self.list():
+            with self._work(target) as (work, table):
+                state = table.find(target)
+                if state is not None and not state.unsure:
+                    work.forget_if_gone(state)
+
     def reconcile(self, desired: Iterable[DesiredExport]) -> None:
         """As Fabric; one listing at most, live sessions of what is right already stay."""
         self.incarnation()

@@ -73,9 +73,7 @@ class TargetWork:
             if shown.iqn == iqn:
                 state.learn(shown, tainted=self._log.find(target) is not None)
                 return state
-        entry = self._log.find(target)
-        self._forget(target, state.account or (entry.username if entry else ""))
-        self._table.remove(target)
+        self._drop(state)
         return None
 
     def create(self, spec: ExportSpec) -> TargetState:
@@ -136,9 +134,16 @@ class TargetWork:
                 raise Unavailable(f"target {state.target} is busy; try again", retry_after_s=1.0)
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _MOST_PAUSE_S)
-        entry = self._log.find(state.target)
-        self._forget(state.target, state.account or (entry.username if entry else ""))
-        self._table.remove(state.target)
+        self._drop(state)
+
+    def forget_if_gone(self, state: TargetState) -> None:
+        """Ask tgtd for the target; one that somebody removed is removed here too, account last."""
+        try:
+            self._tgt.show_connections(tid=state.tid)
+        except TgtError as error:
+            if error.code is not TgtCode.NO_TARGET:
+                raise
+            self._drop(state)
 
     def connections(self, state: TargetState) -> tuple[ShownConnection, ...]:
         """Who is logged in now."""
@@ -254,6 +259,12 @@ class TargetWork:
                 raise
             return False
         return True
+
+    def _drop(self, state: TargetState) -> None:
+        """The target is gone: so is its account, and what is known of it."""
+        entry = self._log.find(state.target)
+        self._forget(state.target, state.account or (entry.username if entry else ""))
+        self._table.remove(state.target)
 
     def _forget(self, target: str, username: str) -> None:
         """Remove a gone target's account, unless another target asks for it."""

@@ -254,7 +254,8 @@ class MemoryFabric(Fabric):
         for other, export in self._exports.items():
             taken = export.access.chap if export.access else None
             if chap and taken and other != target and taken.username == chap.username:
-                raise AlreadyExists(f"CHAP user name {chap.username!r} belongs to target {other}")
+                text = f"CHAP user name {chap.username!r} belongs to target {other}"
+                raise AlreadyExists(text, reason="CHAP_USERNAME_TAKEN")
 
     def _end(self, export: _Export) -> None:
         export.access = None

@@ -15,7 +15,7 @@ from clonepool.errors import CommandError, DataLoss, InvalidArgument, ResourceEx
 from clonepool.importer.fetch import Source
 from clonepool.importer.image_format import ImageFormat
 from clonepool.importer.limits import ImportLimits, check_free
-from clonepool.importer.wholeness import check_whole
+from clonepool.importer.wholeness import check_whole, measure_data
 from clonepool.sparse import copy_sparse, data_bytes, reflink
 from clonepool.units import format_size
 
@@ -82,6 +82,7 @@ def _convert(
     progress: Callable[[int], None],
 ) -> None:
     check_whole(source.path, image_format=image.name, shown_name=source.name)
+    _check_room(source, image, directory=target.parent, limits=limits)
     # the format was found out once: probing again could find another
     argv = ["qemu-img", "convert", "-p", "-f", image.name, "-O", "raw", "--"]
 
@@ -132,3 +133,20 @@ def _copy(
             raise ResourceExhausted(
                 f"copying {source.name}: {error}; free some space", reason="STAGING_FULL"
             ) from error
+
+
+def _check_room(
+    source: Source, image: ImageFormat, *, directory: Path, limits: ImportLimits
+) -> None:
+    """A small file can hold what fills any disk: compressed, or one block many times."""
+    check_free(
+        directory=directory,
+        needed_bytes=measure_data(
+            source.path,
+            image_format=image.name,
+            virtual_size_bytes=image.virtual_size_bytes,
+            shown_name=source.name,
+        ),
+        reserve_bytes=limits.reserve_bytes,
+        doing=f"converting {source.name}",
+    )

@@ -72,6 +72,7 @@ def fetched(
             "source", f"{source!r}: only absolute paths and http(s) URLs are read"
         )
     with open_local(source, import_roots=import_roots) as local:
+        _check_not_empty(local)
         meter.expect_source(local.facts.st_size)
         if wanted:
             found = _digest(local.descriptor, progress=meter.stage("fetch"))
@@ -80,6 +81,15 @@ def fetched(
         # by descriptor: the path may by now lead elsewhere, for us as for qemu-img
         path = Path(f"/proc/{os.getpid()}/fd/{local.descriptor}")
         yield Source(path=path, name=str(local.path), ours=False, local=local)
+
+
+def _check_not_empty(local: LocalFile) -> None:
+    # so says /proc of its files too, and some of those block whoever reads them
+    if local.facts.st_size == 0:
+        raise InvalidArgument(
+            f"{local.path} is empty (or a file of /proc); an image must be more than 0 bytes",
+            reason="IMAGE_SIZE",
+        )
 
 
 def _checked_sha256(sha256: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from clonepool.errors import (
     Aborted,
@@ -15,6 +16,8 @@ from clonepool.errors import (
     NotFound,
     PermissionDenied,
 )
+
+_SHOWN_CHARS: Final = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,10 @@ def _open_regular(path: Path) -> int:
         raise PermissionDenied(
             f"the engine's user (uid {os.geteuid()}) may not read {path}; give it the right"
         ) from None
+    except OSError as error:
+        # a loop of links, a name that is too long, a file below a file
+        text = f"{str(path)[:_SHOWN_CHARS]} can't be opened: {error.strerror}"
+        raise InvalidArgument.field("source", text) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InvalidArgument.field("source", f"{path} is no regular file")

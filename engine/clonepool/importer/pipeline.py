@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from clonepool.domain.model import ImagePortion, PortionSpec, Preconfigure
-from clonepool.errors import NotFound
+from clonepool.errors import NotFound, Unavailable
 from clonepool.importer.convert import grow, to_raw
 from clonepool.importer.digest import digest_content, digest_file
 from clonepool.importer.fetch import fetched
+from clonepool.importer.http_source import shown
 from clonepool.importer.image_format import check_size, find_format
 from clonepool.importer.limits import ImportLimits, Meter
 from clonepool.importer.preconfigure import check_file, write_files
@@ -84,7 +85,7 @@ def import_portion(
     meter = Meter(progress)
     if present := _describe_present(backend, object_name, meter=meter):
         return present
-    with _emptied(staging_dir / object_name) as staging:
+    with _io_errors(spec.source), _emptied(staging_dir / object_name) as staging:
         raw = staging / "raw"
         run_limits = replace(limits, reserve_bytes=reserve_bytes)
         size_bytes = _make_raw(
@@ -158,6 +159,19 @@ def _describe_present(
     else:
         digest = digest_file(backend.path(name=object_name), progress=progress)
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
+
+
+@contextmanager
+def _io_errors(source: str) -> Iterator[None]:
+    """What the operating system says in the middle of it: of a source, a disk, a network."""
+    try:
+        yield
+    except OSError as error:
+        name = shown(source) if "://" in source else source
+        raise Unavailable(
+            f"importing {name}: {error.strerror or error}; look at the source and at the disk",
+            reason="IMPORT_IO",
+        ) from error
 
 
 @contextmanager

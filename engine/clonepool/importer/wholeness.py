@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,22 @@ def check_whole(path: Path, *, image_format: str, shown_name: str) -> None:
             "again, or see qemu-img check",
             reason="SOURCE_DAMAGED",
         )
+
+
+def measure_data(path: Path, *, image_format: str, virtual_size_bytes: int, shown_name: str) -> int:
+    """How many bytes of data the raw image will hold, from the image's tables alone.
+
+    Raises DataLoss for an image whose tables can't be read.
+    """
+    argv = ["qemu-img", "measure", "--output=json", "-f", image_format, "-O", "qcow2", "--"]
+    try:
+        said = commands.run([*argv, str(path)], timeout_s=_CHECK_TIMEOUT_S).stdout
+    except CommandError as error:
+        text = error.stderr.replace(str(path), shown_name) or str(error)
+        raise DataLoss(f"{shown_name} can't be measured: {text}", reason="SOURCE_DAMAGED") from None
+    facts: dict[str, int] = json.loads(said)
+    # both hold the tables of a qcow2 of this size, besides the data, or what could be data
+    return max(0, facts["required"] - facts["fully-allocated"] + virtual_size_bytes)
 
 
 def _qemu_complaint(path: Path, *, image_format: str) -> str:

@@ -16,6 +16,7 @@ import grpc
 
 from clonepool.api import status
 from clonepool.errors import ClonepoolError, CommandError, DeadlineExceeded, Internal, Unavailable
+from clonepool.service.malformed import refuse_malformed
 
 Handler = Callable[[Any], Any]
 StreamHandler = Callable[[Any, grpc.ServicerContext], Iterator[Any]]
@@ -71,6 +72,7 @@ class Dispatcher:
             began = time.perf_counter()
             try:
                 self._admit(context)
+                refuse_malformed(request)
                 answer = handler(request)
             except Exception as error:  # noqa: BLE001 - the edge: all become a status
                 _fail(method=method, error=error, began=began, context=context)
@@ -89,6 +91,7 @@ class Dispatcher:
             began = time.perf_counter()
             try:
                 self._admit(context)
+                refuse_malformed(request)
                 yield from handler(request, context)
             except Exception as error:  # noqa: BLE001 - the edge: all become a status
                 _fail(method=method, error=error, began=began, context=context)

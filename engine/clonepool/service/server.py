@@ -25,6 +25,8 @@ from clonepool.service.events import EventHandlers
 from clonepool.service.forecasts import ForecastHandlers
 from clonepool.service.holds import HoldHandlers
 from clonepool.service.images import ImageHandlers
+from clonepool.service.malformed import ForgivingServer
+from clonepool.service.orphans import OrphanHandlers
 from clonepool.service.pools import PoolHandlers
 from clonepool.service.servers import ServerHandlers
 from clonepool.service.work import OperationHandlers, ScrubHandlers, VolumeHandlers
@@ -150,8 +152,9 @@ class EngineServer:
         )
         for method, handler in {**self._handlers(), **events.methods()}.items():
             setattr(servicer, method, dispatcher.unary(method=method, handler=handler))
-        engine_servicer: Any = servicer
-        engine_pb2_grpc.add_EngineServicer_to_server(engine_servicer, self._grpc)
+        # typed as if only gRPC's own classes could do
+        add_engine: Any = engine_pb2_grpc.add_EngineServicer_to_server
+        add_engine(servicer, ForgivingServer(self._grpc))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         self._register_reflection(dispatcher)
 
@@ -182,6 +185,7 @@ class EngineServer:
             **VolumeHandlers(volumes=engine.volumes, scrub=engine.scrub).methods(),
             **ScrubHandlers(scrub=engine.scrub).methods(),
             **OperationHandlers(operations=engine.operations).methods(),
+            **OrphanHandlers(orphans=engine.orphans).methods(),
             **ForecastHandlers(forecasts=engine.forecasts).methods(),
             **HoldHandlers(holds=engine.holds).methods(),
         }

@@ -192,6 +192,14 @@ def pool_name(name: str) -> None:
     findings.refuse()
 
 
+def orphan(request: pb.DeleteOrphanRequest) -> None:
+    """A storage's name and an object's are needed."""
+    findings = Findings()
+    findings.name(request.storage, "storage")
+    _id(request.name, findings, field="name")
+    findings.refuse()
+
+
 def event_list(request: pb.ListEventsRequest) -> None:
     """A page size and a place to start that exist."""
     findings = Findings()

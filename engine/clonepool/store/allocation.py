@@ -21,7 +21,7 @@ from clonepool.errors import (
     NotFound,
     ResourceExhausted,
 )
-from clonepool.store import allocation_holds, allocation_servers, holds, resuming
+from clonepool.store import allocation_holds, allocation_servers, chap_names, holds, resuming
 from clonepool.store.allocation_holds import Turn
 from clonepool.store.writer import Transaction
 
@@ -163,7 +163,7 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> Claimed:
         now=request.now,
     )
     values = _new_values(request, pool=pool, user=user, server=server)
-    values |= _chap_values(request, fabric=pool.fabric, has_chap=reach.chap)
+    values |= _chap_values(transaction, request, fabric=pool.fabric, has_chap=reach.chap)
     turn = allocation_holds.turn(transaction, ticket=request.hold, pool_id=pool.id, now=request.now)
     taken = _take(transaction, request.spec, values, version_id=pool.version_id, turn=turn)
     if taken is None:
@@ -251,8 +251,17 @@ def _new_values(
     }
 
 
-def _chap_values(request: ClaimRequest, *, fabric: str, has_chap: bool) -> dict[str, Any]:
+def _chap_values(
+    transaction: Transaction, request: ClaimRequest, *, fabric: str, has_chap: bool
+) -> dict[str, Any]:
     mode = effective_chap(request.spec, fabric=fabric, has_chap=has_chap)
+    chap_names.check_free(
+        transaction,
+        fabric=fabric,
+        mode=mode,
+        username=request.spec.chap.username,
+        attachment_id=request.attachment_id,
+    )
     return {
         "chap_mode": mode.value,
         "chap_username": request.spec.chap.username,

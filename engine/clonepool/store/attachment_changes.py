@@ -5,7 +5,7 @@ from __future__ import annotations
 from clonepool.domain.model import AttachmentSpec
 from clonepool.domain.states import ChapMode
 from clonepool.errors import FailedPrecondition, InvalidArgument
-from clonepool.store import allocation, servers
+from clonepool.store import allocation, chap_names, servers
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
 
@@ -38,6 +38,13 @@ def change(
     attachment = held.attachment
     if spec.inline_server is not None:
         servers.update(transaction, server_id=attachment.server_id, spec=spec.inline_server)
+    chap_names.check_free(
+        transaction,
+        fabric=held.fabric,
+        mode=chap_mode,
+        username=spec.chap.username,
+        attachment_id=attachment.id,
+    )
     username = allocation.chap_username(spec, attachment.volume_id, attachment.volume_generation)
     cursor = transaction.sql(
         "UPDATE attachment SET spec = ?, chap_mode = ?, chap_username = ?, chap_secret = ?, "

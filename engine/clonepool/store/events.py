@@ -48,6 +48,11 @@ def newest_id(session: Session) -> int:
     return session.exec(select(tables.Event.n).order_by(col(tables.Event.n).desc())).first() or 0
 
 
+def newest_at(session: Session) -> float | None:
+    """When the newest event was, None when there is none."""
+    return session.exec(select(tables.Event.at).order_by(col(tables.Event.n).desc())).first()
+
+
 def prune(transaction: Transaction) -> None:
     """Forget the oldest."""
     transaction.sql(

@@ -13,7 +13,7 @@ from sqlmodel import Session
 
 from clonepool.store.database import Database
 from clonepool.store.secrets import SecretBox
-from clonepool.store.writer import Change, Writer
+from clonepool.store.writer import Change, Outage, Writer
 
 Result = TypeVar("Result")
 Clock = Callable[[], float]
@@ -51,6 +51,10 @@ class State:
     def defer(self, change: Change[Result]) -> Future[Result]:
         """Run a change with the next commit, whoever asks for that. See Writer.defer."""
         return self._writer.defer(change)
+
+    def take_outage(self) -> Outage | None:
+        """The last time that the database took no change, once it is over. See Writer."""
+        return self._writer.take_outage()
 
     def close(self) -> None:
         """Finish pending changes and close."""

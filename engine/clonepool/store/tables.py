@@ -357,6 +357,19 @@ class ScrubRecord(SQLModel, table=True):
     hash: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
+class Orphan(SQLModel, table=True):
+    """An object on a storage that no row accounts for, in quarantine."""
+
+    storage: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    size_bytes: int = Field(sa_type=BigInteger)
+    used_bytes: int = Field(sa_type=BigInteger)
+    first_seen_at: float
+    seen_at: float
+    waited_s: float
+    held: str
+
+
 class Operation(SQLModel, table=True):
     """Background work, written in the same transaction as the state that asks for it."""
 

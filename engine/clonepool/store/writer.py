@@ -7,8 +7,10 @@ import itertools
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
@@ -85,6 +87,14 @@ class Transaction:
 Change = Callable[[Transaction], Result]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outage:
+    """A time during which the database took no change, and what it said."""
+
+    lasted_s: float
+    text: str
+
+
 class _Job(Generic[Result]):
     """A change, the future of its result, and the outcome until the group is committed."""
 
@@ -102,6 +112,8 @@ class Writer:
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._deferred: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._closed = False
+        self._refused: tuple[float, str] | None = None
+        self._outage: Outage | None = None
         # nothing may be queued behind the end: it would never be answered
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -132,6 +144,11 @@ class Writer:
                 raise Unavailable("the engine is shutting down; try again", retry_after_s=1)
             jobs.put(job)
         return job.future
+
+    def take_outage(self) -> Outage | None:
+        """The last time that the database took no change, once it is over; each is given once."""
+        outage, self._outage = self._outage, None
+        return outage
 
     def close(self) -> None:
         """Finish what was submitted and end the thread."""
@@ -170,6 +187,7 @@ class Writer:
     def _run_group(self, connection: Connection, jobs: list[_Job[Any]]) -> None:
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - the pool's own driver
+        began_at = time.monotonic()
         try:
             connection.begin()
             raw.execute("BEGIN IMMEDIATE")
@@ -179,14 +197,25 @@ class Writer:
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
             if raw.in_transaction:
                 raw.execute("ROLLBACK")
+            self._note_refusal(error, began_at)
             for job in jobs:
                 job.future.set_exception(_translated(error))
             return
         finally:
             # SQLAlchemy thinks that a transaction is open; the raw one is over
             connection.rollback()
+        self._note_success()
         for job in jobs:
             job.outcome()
+
+    def _note_refusal(self, error: BaseException, began_at: float) -> None:
+        if isinstance(error, _DATABASE_ERRORS) and self._refused is None:
+            self._refused = (began_at, str(getattr(error, "orig", None) or error))
+
+    def _note_success(self) -> None:
+        if self._refused is not None:
+            (began_at, text), self._refused = self._refused, None
+            self._outage = Outage(lasted_s=time.monotonic() - began_at, text=text)
 
 
 def _drained(jobs: queue.SimpleQueue[_Job[Any] | None]) -> list[_Job[Any]]:

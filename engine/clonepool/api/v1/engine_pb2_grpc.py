@@ -234,6 +234,16 @@ class EngineStub:
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
                 response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Operation.FromString,
                 _registered_method=True)
+        self.ListOrphans = channel.unary_unary(
+                '/clonepool.v1.Engine/ListOrphans',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListOrphansRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListOrphansResponse.FromString,
+                _registered_method=True)
+        self.DeleteOrphan = channel.unary_unary(
+                '/clonepool.v1.Engine/DeleteOrphan',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteOrphanRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/clonepool.v1.Engine/ListEvents',
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListEventsRequest.SerializeToString,
@@ -562,6 +572,22 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOrphans(self, request, context):
+        """Objects of the engine's on its storages that no row accounts for, in quarantine.
+        INVALID_ARGUMENT: a page token of another list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteOrphan(self, request, context):
+        """Delete one now, held or not. Absent: OK. INVALID_ARGUMENT: no such storage;
+        FAILED_PRECONDITION: it is there and not in quarantine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvents(self, request, context):
         """Events after `after_id`, oldest first.
         """
@@ -788,6 +814,16 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.CancelOperation,
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
                     response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Operation.SerializeToString,
+            ),
+            'ListOrphans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrphans,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListOrphansRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListOrphansResponse.SerializeToString,
+            ),
+            'DeleteOrphan': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteOrphan,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteOrphanRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -1885,6 +1921,60 @@ class Engine:
             '/clonepool.v1.Engine/CancelOperation',
             clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
             clonepool_dot_api_dot_v1_dot_engine__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrphans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/ListOrphans',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ListOrphansRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ListOrphansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteOrphan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/DeleteOrphan',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteOrphanRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -163,6 +163,14 @@ class EngineStub:
     """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
     finish (a scrub, a deletion).
     """
+    ListOrphans: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListOrphansRequest, _engine_pb2.ListOrphansResponse]
+    """Objects of the engine's on its storages that no row accounts for, in quarantine.
+    INVALID_ARGUMENT: a page token of another list.
+    """
+    DeleteOrphan: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteOrphanRequest, _engine_pb2.DeleteResponse]
+    """Delete one now, held or not. Absent: OK. INVALID_ARGUMENT: no such storage;
+    FAILED_PRECONDITION: it is there and not in quarantine.
+    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListEventsRequest, _engine_pb2.ListEventsResponse]
     """Events after `after_id`, oldest first."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_engine_pb2.ListEventsRequest, _engine_pb2.Event]
@@ -300,6 +308,14 @@ class EngineAsyncStub(EngineStub):
     CancelOperation: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Operation]  # type: ignore[assignment]
     """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
     finish (a scrub, a deletion).
+    """
+    ListOrphans: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListOrphansRequest, _engine_pb2.ListOrphansResponse]  # type: ignore[assignment]
+    """Objects of the engine's on its storages that no row accounts for, in quarantine.
+    INVALID_ARGUMENT: a page token of another list.
+    """
+    DeleteOrphan: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteOrphanRequest, _engine_pb2.DeleteResponse]  # type: ignore[assignment]
+    """Delete one now, held or not. Absent: OK. INVALID_ARGUMENT: no such storage;
+    FAILED_PRECONDITION: it is there and not in quarantine.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListEventsRequest, _engine_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Events after `after_id`, oldest first."""
@@ -675,6 +691,26 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.Operation, _abc.Awaitable[_engine_pb2.Operation]]:
         """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
         finish (a scrub, a deletion).
+        """
+
+    @_abc_1.abstractmethod
+    def ListOrphans(
+        self,
+        request: _engine_pb2.ListOrphansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.ListOrphansResponse, _abc.Awaitable[_engine_pb2.ListOrphansResponse]]:
+        """Objects of the engine's on its storages that no row accounts for, in quarantine.
+        INVALID_ARGUMENT: a page token of another list.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteOrphan(
+        self,
+        request: _engine_pb2.DeleteOrphanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.DeleteResponse, _abc.Awaitable[_engine_pb2.DeleteResponse]]:
+        """Delete one now, held or not. Absent: OK. INVALID_ARGUMENT: no such storage;
+        FAILED_PRECONDITION: it is there and not in quarantine.
         """
 
     @_abc_1.abstractmethod
