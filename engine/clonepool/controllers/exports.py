@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clonepool.controllers.context import Context
+from clonepool.crash_points import Point, reach
 from clonepool.domain import names
 from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
 from clonepool.domain.states import AttachmentState, ChapMode, PortionRole, Severity, VolumeState
@@ -142,7 +143,9 @@ class Exports:
 
     def _reconcile_at_start(self, name: str, fabric: Fabric) -> None:
         incarnation = fabric.incarnation()
+        reach(Point.START_RECONCILING)
         fabric.reconcile(self._desired(name))
+        reach(Point.START_RECONCILED)
         self._seen[name] = incarnation
 
     def _check(self, name: str, fabric: Fabric) -> None:
@@ -175,6 +178,7 @@ class Exports:
                     failed[volume.id] = str(error)
         # what was given back or given up meanwhile was perhaps exported after its end
         for target in made - {volume.target for volume, _portion, _held in self._exported(name)}:
+            reach(Point.EXPORT_LEFT_OVER)
             fabric.unexport(target)
         for volume_id, text in failed.items():
             self._event(volume_id, "EXPORT_FAILED", text, Severity.ERROR, kind="volume")
@@ -183,6 +187,7 @@ class Exports:
         self, fabric: Fabric, volume: Volume, read_only: ImagePortion | None, held: Held | None
     ) -> None:
         if held is None:
+            reach(Point.EXPORT_REMAKING)
             fabric.export(self.of_volume(volume, read_only))
             return
         with self._context.locks.of(held.attachment.id):
@@ -194,7 +199,9 @@ class Exports:
             if fresh is None or fresh.attachment.state is not AttachmentState.ATTACHED:
                 return
             spec = self.of_held(fresh)
+            reach(Point.EXPORT_REMAKING)
             fabric.export(spec)
+            reach(Point.EXPORT_REMADE)
             fabric.grant(spec, self.access(fresh))
 
     def _exported(self, name: str) -> list[tuple[Volume, ImagePortion | None, Held | None]]:
@@ -229,6 +236,7 @@ class Exports:
     def _event(
         self, name: str, reason: str, message: str, severity: Severity, *, kind: str = "fabric"
     ) -> None:
+        reach(Point.EXPORT_TELLING)
         self._context.tell(
             subject=f"{kind}/{name}", reason=reason, message=message, severity=severity
         )

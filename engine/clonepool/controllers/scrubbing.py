@@ -6,6 +6,7 @@ import contextlib
 
 from clonepool.controllers.context import Context
 from clonepool.controllers.worker import Control, Finish
+from clonepool.crash_points import Point, reach
 from clonepool.domain.model import ImageVersion, Operation, ScrubRun, Volume
 from clonepool.domain.policy import MAX_SCRUB_ATTEMPTS, backoff_s
 from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VolumeState
@@ -32,6 +33,7 @@ class ScrubVolume:
                 return lambda _transaction: None
             run = scrubs.get_run(session, run_id=volume.scrub_run_id or "")
         self._check_unexported(volume)
+        reach(Point.SCRUB_UNEXPORTED)
         self._erase(volume, run, control)
         return lambda transaction: self._finish(transaction, volume, run, started_at)
 
@@ -54,6 +56,7 @@ class ScrubVolume:
                     method=run.method,
                     progress=lambda done_bytes: control.progress(done_bytes, volume.size_bytes),
                 )
+        reach(Point.SCRUB_ERASED)
         # the next generation is a new object: an old descriptor must not reach it
         backend.delete(name=volume.object_name)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from clonepool.crash_points import Point, reach
 from clonepool.domain.model import ImagePortion, PortionSpec, Preconfigure
 from clonepool.errors import NotFound
 from clonepool.importer.convert import grow, to_raw
@@ -104,6 +105,7 @@ def import_portion(
         )
         meter.expect("digest", size_bytes)
         digest = digest_file(raw, progress=meter.stage("digest"))
+        reach(Point.IMPORT_STAGED)
         backend.import_image(name=object_name, source=raw, progress=lambda _done: meter.again())
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
 
