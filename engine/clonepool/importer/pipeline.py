@@ -82,17 +82,16 @@ def import_portion(
     """
     for file in preconfigure:
         check_file(file)
-    meter = Meter(progress)
+    meter, limits = Meter(progress), replace(limits, reserve_bytes=reserve_bytes)
     if present := _describe_present(backend, object_name, meter=meter):
         return present
     with _emptied(staging_dir / object_name) as staging:
         raw = staging / "raw"
-        run_limits = replace(limits, reserve_bytes=reserve_bytes)
         size_bytes = _make_raw(
             spec,
             raw=raw,
             import_roots=import_roots,
-            limits=run_limits,
+            limits=limits,
             meter=meter,
             notify=notify,
         )
@@ -100,7 +99,7 @@ def import_portion(
             image=raw,
             files=preconfigure,
             import_roots=import_roots,
-            limits=run_limits,
+            limits=limits,
             on_wait=meter.again,
         )
         meter.expect("digest", size_bytes)
