@@ -46,8 +46,9 @@ class CloneVolume:
         kind, used_bytes = self._clone(work, control)
         reach(Point.CLONE_MADE)
         fabric = self._context.drivers.fabric(volume.fabric)
+        incarnation = fabric.incarnation()
         fabric.export(self._exports.of_volume(volume, work.read_only))
-        return self._ready(volume, kind=kind, used_bytes=used_bytes)
+        return self._ready(volume, kind=kind, used_bytes=used_bytes, incarnation=incarnation)
 
     def _given_up(self, volume: Volume) -> Finish:
         return lambda transaction: volumes.delete_later(
@@ -67,8 +68,11 @@ class CloneVolume:
         )
         return mode.value, backend.stat(name=volume.object_name).used_bytes
 
-    def _ready(self, volume: Volume, *, kind: str, used_bytes: int) -> Finish:
+    def _ready(self, volume: Volume, *, kind: str, used_bytes: int, incarnation: str) -> Finish:
         def finish(transaction: Transaction) -> None:
+            if not self._exports.holds_since(volume.fabric, incarnation):
+                text = f"fabric {volume.fabric} was restarted; the export is made once more"
+                raise Unavailable(text)
             volumes.move(
                 transaction,
                 volume=volume,

@@ -33,6 +33,8 @@ class Exports:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._seen: dict[str, str] = {}
+        # the incarnation whose exports are being made, or are
+        self._noticed: dict[str, str] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="exports", daemon=True)
 
@@ -103,6 +105,14 @@ class Exports:
         secret = self._context.state.secrets.open(held.chap_secret, context=context)
         return ChapAccount(username=held.chap_username, secret=secret)
 
+    def holds_since(self, name: str, incarnation: str) -> bool:
+        """Whether what was exported to ``incarnation`` is there, or will be made again.
+
+        Asked in the transaction that makes a volume ready: once the watcher has begun to make the
+        exports of a later incarnation, it may have read the rows before.
+        """
+        return self._noticed.get(name, incarnation) == incarnation
+
     def start(self) -> None:
         """Make every fabric in use equal to the rows, then watch for lost exports."""
         with self._context.state.read() as session:
@@ -144,6 +154,7 @@ class Exports:
     def _reconcile_at_start(self, name: str, fabric: Fabric) -> None:
         incarnation = fabric.incarnation()
         reach(Point.START_RECONCILING)
+        self._noticed[name] = incarnation
         fabric.reconcile(self._desired(name))
         reach(Point.START_RECONCILED)
         self._seen[name] = incarnation
@@ -153,6 +164,7 @@ class Exports:
         before = self._seen.get(name)
         if before == incarnation:
             return
+        self._noticed[name] = incarnation
         self._remake(name, fabric)
         self._seen[name] = incarnation
         if before is None:
