@@ -1,6 +1,6 @@
 # Every target sets up what it needs; the second run of it takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help setup packages pulumi demo test check bench lock clean
+.PHONY: help setup packages pulumi demo test mutants check bench lock clean
 SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
@@ -31,6 +31,9 @@ demo: setup packages ## image, pool, attach, release, scrub: on this machine, in
 
 test: setup packages pulumi ## all tests; what this machine lacks is skipped, and listed
 	@$(PYTHON) -m pytest $(ARGS)
+
+mutants: setup ## plant faults into copies of the engine; prints how many the tests find
+	@$(PYTHON) tools/mutants.py
 
 check: setup ## format, lint, types, layers, generated files, sizes, scripts
 	$(PYTHON) -m ruff format --check $(wildcard $(SOURCES))
