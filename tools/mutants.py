@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.crash.hunt import hunt  # noqa: E402 - the checkout comes first on the path
-from tests.crash.mutants import BY_NAME, MUTANTS, PAIRS, Mutant  # noqa: E402
+from tests.crash.hunt import hunt
+from tests.crash.mutants import BY_NAME, MUTANTS, PAIRS, Mutant
 
 WORDS = {True: "found", False: "NOT FOUND", None: "NOT RUN"}
 

@@ -38,7 +38,8 @@ class Lives:
     """Everything that lives on one machine, and the eye that looks at every instant.
 
     An instant is a crash point of the engine or a step of an in-memory driver. ``die_in`` has the
-    engine die at the n-th instant from now, and the next one, if it is to, so many after its start.
+    engine die at the n-th instant from now, and the next one, if it is to, so many after its start;
+    ``die_at`` at a point.
     """
 
     def __init__(self) -> None:
@@ -48,6 +49,7 @@ class Lives:
         self.reached: Counter[tuple[Point, str]] = Counter()
         self.deaths: Counter[str] = Counter()
         self.die_in: list[int] = []
+        self.die_at: Point | None = None
         self.exports_lost = False
         self.may_be_left: set[str] = set()
         self.exports_may_be_left = False
@@ -101,9 +103,9 @@ class Lives:
         if found:
             self._broken += [f"at {name}: {text}" for text in found]
             raise Broken(self._broken[0])
-        if self.die_in and self.die_in[0] == 0:
-            self.die_in.pop(0)
-            self._dead = True
+        if self.die_at == name or (self.die_in and self.die_in[0] == 0):
+            del self.die_in[:1]
+            self.die_at, self._dead = None, True
             self.deaths[name] += 1
             raise Died(name)
         if self.die_in:
@@ -237,15 +239,19 @@ class Lives:
 
     # rest
 
+    def work_off(self) -> None:
+        """Let the engine do what it has to do now; no time passes."""
+        for _ in range(3):
+            self.look()
+            while self.work():
+                pass
+
     def settle(self) -> None:
         """Let the engine do all that it has to do; it must come to rest."""
         self.die_in.clear()
         for _round in range(60):
             before = _essence(self.rows())
-            for _ in range(3):
-                self.look()
-                while self.work():
-                    pass
+            self.work_off()
             self.advance(7.0)
             self.look()
             if before == _essence(self.rows()) and not self._is_open():

@@ -18,6 +18,7 @@ from clonepool.domain.model import ScrubPolicy
 from clonepool.domain.states import AfterScrub, ScrubMethod
 from clonepool.errors import Unavailable
 from tests.crash.drivers import Boundaries
+from tests.crash.rest import check_rest
 from tests.crash.users import Known
 from tests.crash.world import World, new_world
 
@@ -42,9 +43,11 @@ def live_a_whole_life(world: World) -> None:
     world.watch()
     world.restart()
     world.change_image("image")
-    world.settle()
+    check_rest(world)
     world.release(first, force=True)
-    world.settle()
+    check_rest(world)
+    die_in_the_middle(world)
+    wait_in_a_queue(world)
     world.fail_next_clone(Unavailable("the storage is away"))
     world.stop_next_clone()
     world.lose_volume_while_exports_are_remade("pool")
@@ -52,6 +55,42 @@ def live_a_whole_life(world: World) -> None:
     world.settle()
     world.delete_image("image")
     world.settle()
+
+
+def die_in_the_middle(world: World) -> None:
+    """What a dead engine was granting is granted, what it was releasing is released."""
+    used = world.new_use("pool", server=1, user=0)
+    world.die_at = Point.GRANTED
+    world.ask(used)
+    assert Known.ASKED is used.known
+    check_rest(world)
+    world.ask_as_another(used)
+    world.ask(used)
+    world.die_at = Point.REVOKED
+    world.release(used, force=True)
+    assert Known.RELEASING is used.known
+    check_rest(world)
+    assert [] == list(world.rows().attachments)
+    world.release(used, force=True)
+
+
+def wait_in_a_queue(world: World) -> None:
+    """First come, first served, whoever polls first."""
+    holders = [world.new_use("pool", server=server, user=0) for server in range(3)]
+    for holder in holders:
+        world.settle_and_ask(holder)
+    first, second = (world.new_use("pool", server=server, user=1) for server in (4, 5))
+    for waiter in (first, second):
+        world.ask(waiter)
+    world.release(holders[0], force=True)
+    world.work_off()
+    world.ask(second)
+    assert Known.WAITING is second.known
+    world.ask(first)
+    assert Known.ATTACHED is first.known
+    for holder in (first, *holders[1:]):
+        world.release(holder, force=True)
+    check_rest(world)
 
 
 def test_between_all_that_lasts_there_is_a_crash_point() -> None:
