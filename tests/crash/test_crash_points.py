@@ -17,6 +17,7 @@ from clonepool.crash_points import Point, observed, reach
 from clonepool.domain.model import ScrubPolicy
 from clonepool.domain.states import AfterScrub, ScrubMethod
 from clonepool.errors import Unavailable
+from clonepool.testing.dying_engine import DIE_AT, HOLD_AT
 from tests.crash.drivers import Boundaries
 from tests.crash.rest import check_rest
 from tests.crash.users import Known
@@ -149,16 +150,16 @@ def test_observers_end_with_their_block() -> None:
     assert crash_points._observer is None
 
 
-@pytest.mark.parametrize("name", ["CLONEPOOL_DIE_AT", "CLONEPOOL_TESTING"])
+@pytest.mark.parametrize("name", [DIE_AT, HOLD_AT])
 def test_the_engine_itself_knows_no_way_to_die(name: str) -> None:
-    """Only a program of the tests reads the variable: `clonepool serve` imports nothing of it."""
+    """Only a program of the tests reads the variables: `clonepool serve` imports nothing of it."""
     script = (
         "import sys; import clonepool.cli, clonepool.engine, clonepool.service.server; "
         "from clonepool import crash_points; "
         "assert crash_points._observer is None; "
         "assert not [name for name in sys.modules if name.startswith('clonepool.testing')]"
     )
-    environment = {**os.environ, name: "attachment.granting"}
+    environment = {**os.environ, name: str(Point.GRANTING)}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, check=False
     )

@@ -425,16 +425,19 @@ def test_killed_at_every_crash_point_the_engine_keeps_what_it_told() -> None:
         }
 
 
-@pytest.mark.parametrize("name", [DIE_AT, HOLD_AT])
-def test_a_served_engine_can_not_be_told_to_die(name: str, tmp_path: Path) -> None:
+def test_a_served_engine_can_not_be_told_to_die_or_to_stop(tmp_path: Path) -> None:
     """`clonepool serve` reads none of the variables that the test's own program reads."""
-    folder = Path(tempfile.mkdtemp(prefix="cp-"))
-    variables = {name: f"{Point.COMMITTED}={tmp_path / 'hold'}".partition("=")[0]}
+    folder, hold = Path(tempfile.mkdtemp(prefix="cp-")), tmp_path / "hold"
+    hold.touch()
+    everywhere = str(Point.COMMITTED)
+    variables = {DIE_AT: everywhere, HOLD_AT: f"{everywhere}={hold}", WITNESS: str(tmp_path / "w")}
     try:
-        with EngineProcess(folder / "e", variables=variables) as engine:
-            story = Site(engine=engine, client=engine.client(timeout_s=20), sources=folder / "s")
-            story.image()
+        with (
+            EngineProcess(folder / "e", variables=variables) as engine,
+            engine.client(timeout_s=20) as client,
+        ):
+            Site(engine=engine, client=client, sources=folder / "sources").image()
             assert engine.is_running()
-            story.client.close()
+        assert [hold] == list(tmp_path.iterdir())
     finally:
         shutil.rmtree(folder)
