@@ -165,13 +165,15 @@ def nothing_without_a_row(seen: Seen) -> Iterator[str]:
 def no_row_claims_what_is_absent(seen: Seen) -> Iterator[str]:
     """4. A volume that may be used is there, whole, and exported."""
     for volume in seen.rows.volumes:
-        if volume.state in _HAS_OBJECT and seen.storage._find(volume.object_name) is None:
+        has_object = seen.storage._find(volume.object_name) is not None
+        if volume.state in _HAS_OBJECT and not has_object and not volume.slot:
             yield f"{volume} has no object"
         absent = volume.object_name not in seen.fabric._exports
         if volume.state in _HAS_EXPORT and absent and not seen.exports_lost:
             yield f"{volume} is not exported"
     for version in seen.rows.versions:
-        if version.state == "ready" and seen.storage._find(version.rw_object) is None:
+        stored = version.rw_object or version.ro_object
+        if version.state == "ready" and seen.storage._find(stored) is None:
             yield f"image version {version} has no object"
     versions = {version.id: version.state for version in seen.rows.versions}
     for volume in seen.rows.volumes:

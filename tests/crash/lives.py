@@ -56,6 +56,8 @@ class Lives:
         # several threads: called at each point, and what others did meanwhile is nobody's fault
         self.between: Callable[[Point], None] = _go_on
         self.is_concurrent = False
+        # images have no writable portion: slots in the place of volumes
+        self.has_slots = False
         self._dead = False
         self._broken: list[str] = []
         self._numbers: Counter[str] = Counter()

@@ -47,8 +47,9 @@ def _open_runs(rows: Rows) -> Iterator[str]:
 def unequal(world: World) -> Iterator[str]:
     """Storage and fabric hold what the rows say, and nothing else."""
     rows, storage, fabric = world.rows(), world.machine.storage, world.machine.fabric
-    objects = {volume.object_name for volume in rows.volumes}
-    objects |= {version.rw_object for version in rows.versions if version.rw_object}
+    objects = {volume.object_name for volume in rows.volumes if not volume.slot}
+    portions = [(version.rw_object, version.ro_object) for version in rows.versions]
+    objects |= {name for names in portions for name in names if name}
     found = set(storage._objects)
     if objects - found:
         yield f"in the rows and not on the storage: {sorted(objects - found)}"

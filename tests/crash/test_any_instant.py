@@ -57,9 +57,13 @@ class AnyInstant(RuleBasedStateMachine):
         min_ready=st.integers(1, 2),
         more=st.integers(0, 2),
         deaths=st.lists(st.integers(0, 40), max_size=1),
+        has_slots=st.sampled_from([False, False, False, True]),
     )
-    def begin(self, policy: ScrubPolicy, min_ready: int, more: int, deaths: list[int]) -> None:
+    def begin(
+        self, policy: ScrubPolicy, min_ready: int, more: int, deaths: list[int], has_slots: bool
+    ) -> None:
         """An image and a pool, perhaps not imported or filled without an accident."""
+        self.world.has_slots = has_slots
         self.world.create_image("image")
         self.world.work()
         self.world.die_in = deaths

@@ -94,10 +94,12 @@ class Use:
             return None
         if self.session is None or not self.session.is_alive():
             self._log_in(fabric, storage)
-        if self.session is None or not self.session.is_alive() or self.disk is None:
+        if self.session is None or not self.session.is_alive():
             return None
         if self.known is Known.RELEASED:
             return f"the server of {self.name} still has access, and its release was told"
+        if self.disk is None:
+            return None
         for offset in range(0, self.disk.size_bytes, CHUNK_BYTES):
             self.disk.write_at(offset, mark_of(self.name))
         return None
@@ -114,8 +116,8 @@ class Use:
         except ClonepoolError:
             self.session = None
             return
-        lun = self.session._luns[PortionRole.WRITABLE]
-        self.disk = storage._find(lun.path.name)
+        lun = self.session._luns.get(PortionRole.WRITABLE)
+        self.disk = storage._find(lun.path.name) if lun else None
 
 
 @dataclass(kw_only=True)

@@ -31,6 +31,13 @@ class World(Lives):
         self._numbers[word] += 1
         return f"{word}-{self._numbers[word]}"
 
+    def _image(self, name: str, number: int) -> ImageSpec:
+        """A shared image: its pools have volumes or, without a writable portion, slots."""
+        portion = self._portion(number)
+        if self.has_slots:
+            return ImageSpec(name=name, read_only=portion)
+        return ImageSpec(name=name, writable=portion)
+
     def _portion(self, number: int) -> PortionSpec:
         path = self.machine.folder / f"golden-{number}"
         if not path.exists():
@@ -39,7 +46,7 @@ class World(Lives):
 
     def create_image(self, name: str) -> None:
         """Declare a shared master image, or repeat it."""
-        spec = ImageSpec(name=name, writable=self._portion(1))
+        spec = self._image(name, 1)
         if _is_answer(self.act(lambda: self.life.engine.images.create(spec=spec, token=name))):
             self.told.images.add(name)
 
@@ -49,7 +56,7 @@ class World(Lives):
         before = self.act(lambda: images.get(ref=Ref(name=name)))
         if not _is_answer(before):
             return
-        spec = ImageSpec(name=name, writable=self._portion(before.latest.number + 1))
+        spec = self._image(name, before.latest.number + 1)
         self.act(lambda: images.update(image_id=before.id, spec=spec))
 
     def delete_image(self, name: str) -> None:
@@ -120,13 +127,16 @@ class World(Lives):
             told = (use.told.volume_id, use.told.volume_generation)
             assert (told, use.told.chap) == (key, answer.chap), "a repetition was told otherwise"
             return
-        assert self.told.held.setdefault(key, use.name) == use.name, f"{key} was handed out twice"
+        held = {} if self.has_slots else self.told.held
+        assert held.setdefault(key, use.name) == use.name, f"{key} was handed out twice"
         self._check_fresh(use, answer)
         use.known, use.told = Known.ATTACHED, answer
         self.check()
 
     def _check_fresh(self, use: Use, answer: Attachment) -> None:
         """Every byte is the master image's: the caller was not told yet, so nobody wrote."""
+        if self.has_slots:
+            return
         kept = self.machine.storage.open(name=f"vol-{answer.volume_id}-g{answer.volume_generation}")
         expected = golden(answer.image_version)
         found = kept.read_at(0, IMAGE_BYTES)
