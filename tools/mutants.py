@@ -19,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.crash.hunt import hunt
-from tests.crash.mutants import BY_NAME, MUTANTS, PAIRS, Mutant
+from tests.crash.mutants import BY_NAME, MUTANTS, PAIRS
+from tests.crash.planting import Mutant
 
 WORDS = {True: "found", False: "NOT FOUND", None: "NOT RUN"}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.crash.mutants import Mutant, plant
+from tests.crash.planting import Mutant, plant
 
 ROOT: Final = Path(__file__).parents[2]
 # the quick ones first: the first failure is enough
@@ -34,8 +34,12 @@ class Hunt:
     where: str
 
 
-def hunt(mutants: Sequence[Mutant], *, suite: Sequence[str] = SUITE) -> Hunt:
-    """Plant the faults together, and look for the first test that fails. Blocks for minutes."""
+def hunt(mutants: Sequence[Mutant], *, suite: Sequence[str] = ()) -> Hunt:
+    """Plant the faults together, and look for the first test that fails. Blocks for minutes.
+
+    The tests are those of ``suite``, else of the faults, else of this folder.
+    """
+    suite = suite or tuple(name for mutant in mutants for name in mutant.suite) or SUITE
     with tempfile.TemporaryDirectory(prefix="cp-mutant-") as folder:
         path = plant(Path(folder), mutants)
         variables = {"PYTHONPATH": str(path), "CLONEPOOL_TEST_FIND_ONLY": "1"}

@@ -1,80 +1,10 @@
-"""Planted faults: each is one slip of the kind that gets past a review, as an edit of the source.
-
-They are planted in a copy of the package. The schema's own guards are taken out of every copy
-(``NO_GUARDS``): the tests are to find a fault, not the database.
-"""
+"""The planted faults: each is one slip of the kind that gets past a review."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import clonepool
-
-SOURCES: Final = Path(clonepool.__file__).parent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edit:
-    """Text of a file that is there once, and what comes in its place."""
-
-    file: str
-    old: str
-    new: str = ""
-
-    def apply(self, package: Path) -> None:
-        """Change the copy. Raises AssertionError when the source is no longer as it was."""
-        path = package / self.file
-        text = path.read_text()
-        assert text.count(self.old) == 1, f"{self.file} has {text.count(self.old)} of {self.old!r}"
-        path.write_text(text.replace(self.old, self.new))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mutant:
-    """A fault with a name; ``alone`` False: another defence holds until that is broken, too."""
-
-    name: str
-    edits: Sequence[Edit]
-    alone: bool = True
-
-
-def plant(folder: Path, mutants: Iterable[Mutant]) -> Path:
-    """A copy of the package with these faults, to be put first on the import path."""
-    package = folder / "clonepool"
-    shutil.copytree(SOURCES, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for edit in NO_GUARDS:
-        edit.apply(package)
-    for mutant in mutants:
-        for edit in mutant.edits:
-            edit.apply(package)
-    return folder
-
-
-_MIGRATION = "store/migrations/versions/0001_first_light.py"
-NO_GUARDS: Final = (
-    Edit(
-        file=_MIGRATION,
-        old="    for name, body in TRIGGERS.items():\n"
-        '        op.execute(f"CREATE TRIGGER {name} {body}")\n',
-    ),
-    Edit(
-        file=_MIGRATION,
-        old="\"(state IN ('attaching', 'allocated', 'detaching')) = (attachment_id IS NOT NULL)\"",
-        new='"1"',
-    ),
-    Edit(file=_MIGRATION, old="\"(state = 'scrubbing') <= (scrub_run_id IS NOT NULL)\"", new='"1"'),
-    Edit(
-        file=_MIGRATION,
-        old='"ux_volume_attachment",\n        "volume",\n        ["attachment_id"],\n'
-        "        unique=True,",
-        new='"ux_volume_attachment",\n        "volume",\n        ["attachment_id"],\n'
-        "        unique=False,",
-    ),
-)
+from tests.crash.planting import Edit, Mutant
 
 
 def _one(name: str, file: str, old: str, new: str = "", *, alone: bool = True) -> Mutant:
@@ -368,6 +298,48 @@ MUTANTS: Final = (
         _SCRUBBING,
         "        self._check_unexported(volume)\n",
         alone=False,
+    ),
+    # the drivers of real storage and fabric
+    Mutant(
+        name="shared copy exported for writing",
+        edits=(
+            Edit(
+                file="fabrics/iscsi_target.py",
+                old='        parameters = {"readonly": "1"} if lun.read_only else {}\n',
+                new="        parameters: dict[str, str] = {}\n",
+            ),
+        ),
+        suite=("tests/fabrics/test_conformance.py",),
+    ),
+    Mutant(
+        name="server admitted before its account is bound",
+        edits=(
+            Edit(
+                file="fabrics/iscsi_target.py",
+                old="        if access.chap is not None:\n            self._new_account(",
+                new="        self._tgt.bind_initiator(tid=state.tid, name=access.initiator)\n"
+                "        if access.chap is not None:\n            self._new_account(",
+            ),
+            Edit(
+                file="fabrics/iscsi_target.py",
+                old="        self._tgt.bind_initiator(tid=state.tid, name=access.initiator)\n"
+                "        state.initiators",
+                new="        state.initiators",
+            ),
+        ),
+        suite=("tests/fabrics/test_iscsi_crash.py",),
+    ),
+    Mutant(
+        name="name of a new file not durable",
+        edits=(
+            Edit(
+                file="backends/directory.py",
+                old="        os.rename(path, self.path(place, name))\n"
+                "        sync_directory(self.folder(place))\n",
+                new="        os.rename(path, self.path(place, name))\n",
+            ),
+        ),
+        suite=("tests/backends/test_power_loss.py",),
     ),
 )
 BY_NAME: Final = {mutant.name: mutant for mutant in MUTANTS}

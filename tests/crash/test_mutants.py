@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.crash.hunt import hunt
-from tests.crash.mutants import BY_NAME, MUTANTS, NO_GUARDS, PAIRS, SOURCES
+from tests.crash.mutants import BY_NAME, MUTANTS, PAIRS
+from tests.crash.planting import NO_GUARDS, SOURCES
 
 _QUICK = ("tests/crash/test_crash_points.py", "tests/crash/test_concurrency.py")
 
