@@ -32,6 +32,10 @@ from tests.crash.drivers import WatchedBackend, WatchedFabric
 _SHM = Path("/dev/shm")  # noqa: S108 - a private folder is made below it
 
 
+def _at_once() -> None:
+    pass
+
+
 class SteppedWriter(Writer):
     """The writer's transactions on the caller's thread; what is deferred joins the next one."""
 
@@ -42,7 +46,11 @@ class SteppedWriter(Writer):
         self._closing = threading.Lock()
         self._connection = database.engine.connect()
 
+        # others may write first: what was read before is of before
+        self.before_write: Callable[[], None] = _at_once
+
     def submit(self, change: Change[Any]) -> Future[Any]:
+        self.before_write()
         job = _Job(change)
         self._run_group(self._connection, [*_drained(self._deferred), job])
         return job.future
@@ -215,8 +223,12 @@ class SteppedEngine:
             self.engine._worker._note_running(operation)
         return operation
 
-    def use_locks(self, make: Callable[[], Any]) -> None:
-        """Replace the locks of the attachments: theirs would stop a thread that has the turn."""
+    def share_turns(self, pause: Callable[[], None], make: Callable[[], Any]) -> None:
+        """Let others go on before each write, and where a lock of an attachment is taken.
+
+        Its own locks would stop a thread that has the turn.
+        """
+        self._writer.before_write = pause
         locks = self.engine._exports._context.locks
         locks._locks[:] = [make() for _lock in locks._locks]
 

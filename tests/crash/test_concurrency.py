@@ -43,7 +43,7 @@ class Site:
         self.first = self.world.life
         self.others = [SteppedEngine(self.world.machine, locked=False) for _ in range(engines - 1)]
         for life in (self.first, *self.others):
-            life.use_locks(lambda: SteppedLock(self.scheduler))
+            life.share_turns(self.scheduler.pause, lambda: SteppedLock(self.scheduler))
         self.world.is_concurrent = True
         self.world.exports_may_be_left = engines > 1
         self.world.between = self._between

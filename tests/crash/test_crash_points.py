@@ -49,6 +49,7 @@ def live_a_whole_life(world: World) -> None:
     check_rest(world)
     die_in_the_middle(world)
     wait_in_a_queue(world)
+    fill_to_the_brim(world)
     world.fail_next_clone(Unavailable("the storage is away"))
     world.stop_next_clone()
     world.lose_volume_while_exports_are_remade("pool")
@@ -91,6 +92,20 @@ def wait_in_a_queue(world: World) -> None:
     assert Known.ATTACHED is first.known
     for holder in (first, *holders[1:]):
         world.release(holder, force=True)
+    check_rest(world)
+
+
+def fill_to_the_brim(world: World) -> None:
+    """A scrub makes only so many ready again as there is room for beside those in use."""
+    policy = ScrubPolicy(threshold=2, then=AfterScrub.RECYCLE)
+    world.create_pool("brim", image="image", scrub=policy, min_ready=2, max_replicas=3)
+    uses = [world.new_use("brim", server=server, user=0) for server in (6, 7, 8)]
+    for use in uses:
+        world.settle_and_ask(use)
+    for use in uses:
+        world.release(use, force=True)
+        check_rest(world)
+    world.delete_pool("brim")
     check_rest(world)
 
 
