@@ -18,8 +18,8 @@ ROOT: Final = Path(__file__).parents[2]
 SUITE: Final = (
     "tests/crash/test_crash_points.py",
     "tests/crash/test_concurrency.py",
-    "tests/crash/test_any_instant.py",
     "tests/controllers/test_restart.py",
+    "tests/crash/test_any_instant.py",
 )
 _LIMIT_S: Final = 1800.0
 _PASSED, _FAILED = 0, 1
