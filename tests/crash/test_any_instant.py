@@ -1,12 +1,13 @@
 """Whatever happens, and whenever the engine dies: the invariants hold at every instant.
 
-The budget of a run is set by the profile: ``--hypothesis-profile nightly`` looks much longer.
+``CLONEPOOL_TEST_EXAMPLES`` says how many stories to tell; see ``profiles``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -185,6 +186,7 @@ class AnyInstant(RuleBasedStateMachine):
         return [use.name for use in self.world.told.of(*known)]
 
 
+@pytest.mark.slow
 def test_every_invariant_holds_at_every_instant() -> None:
     run_state_machine_as_test(
         AnyInstant,
