@@ -6,6 +6,7 @@ queue: a change runs, with the writer's own transactions, on the thread that ask
 
 from __future__ import annotations
 
+import atexit
 import queue
 import shutil
 import threading
@@ -86,6 +87,7 @@ class _NeverStarted:
 def _migrated() -> Path:
     """An empty database, migrated once in this process."""
     folder = new_folder()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     Database(folder / "clonepool.db").close()
     return folder / "clonepool.db"
 
