@@ -1,6 +1,6 @@
 # Every target sets up what it needs; the second run of it takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help setup packages pulumi demo test fuzz check bench soak lock clean
+.PHONY: help setup packages pulumi demo test fuzz mutants check bench soak lock clean
 SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
@@ -35,6 +35,9 @@ test: setup packages pulumi ## all tests; what this machine lacks is skipped, an
 FUZZ_REQUESTS ?= 100000
 fuzz: setup packages ## bad input for every RPC and field: FUZZ_REQUESTS=100000, FUZZ_SEED=word
 	@FUZZ_REQUESTS=$(FUZZ_REQUESTS) $(PYTHON) -m pytest tests/fuzz $(ARGS)
+
+mutants: setup ## plant faults into copies of the engine; prints how many the tests find
+	@$(PYTHON) tools/mutants.py
 
 check: setup ## format, lint, types, layers, generated files, sizes, scripts
 	$(PYTHON) -m ruff format --check $(wildcard $(SOURCES))

@@ -146,3 +146,25 @@ def test_a_fabric_that_is_away_is_told_of_once_and_hides_no_attachment(pool: Eng
     assert "away" in facts.error
     pool.fabric.away = False
     pool.wait_event("EXPORTS_REMADE")
+
+
+def test_a_replica_whose_export_was_lost_before_it_was_ready_is_exported_once_more(
+    pool: EngineRig,
+) -> None:
+    """The exports were made again by the rows, and in its row it was not ready yet."""
+    left = [True]
+
+    def lose(step: str) -> None:
+        if step != "export.end" or not left:
+            return
+        left.clear()
+        pool.fabric.restart()
+        # the engine has seen it, and is done with what was ready
+        seen, now = pool.engine._exports._seen, pool.fabric.incarnation()
+        pool.wait_for(lambda: now in seen.values(), what=lambda: seen)
+
+    pool.fabric.fault = lose
+    pool.update_pool(min_ready=3)
+    pool.pass_time_until(lambda: pool.count(V.READY) == 3, what=pool.pool)
+    assert not left
+    assert {volume.target for volume in pool.volumes()} == pool.fabric.list()

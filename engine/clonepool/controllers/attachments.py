@@ -11,6 +11,7 @@ from typing import Any
 
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
+from clonepool.crash_points import Point, reach
 from clonepool.domain.content import attachment_document, canonical, digest
 from clonepool.domain.model import (
     Attachment,
@@ -136,13 +137,18 @@ class Attachments:
         fabric = self._context.drivers.fabric(held.fabric)
         spec = self._exports.of_held(held)
         access = self._exports.access(held)
+        reach(Point.GRANTING)
         try:
-            return fabric.grant(spec, access)
+            connection = fabric.grant(spec, access)
         except NotFound:
             # the fabric lost the export a moment ago and the watcher has not come round yet, or a
             # released volume comes back
+            reach(Point.GRANTING)
             fabric.export(spec)
-            return fabric.grant(spec, access)
+            reach(Point.EXPORTED_AGAIN)
+            connection = fabric.grant(spec, access)
+        reach(Point.GRANTED)
+        return connection
 
     def _digest(self, spec: AttachmentSpec, document: Mapping[str, Any]) -> str:
         fingerprint = self._context.state.secrets.fingerprint(spec.chap.secret)
@@ -334,8 +340,11 @@ class Attachments:
 
     def _finish_release(self, held: Held) -> None:
         fabric: Fabric = self._context.drivers.fabric(held.fabric)
+        reach(Point.RELEASE_BEGUN)
         fabric.revoke(held.target)
+        reach(Point.REVOKED)
         fabric.unexport(held.target)
+        reach(Point.UNEXPORTED)
 
         def change(transaction: Transaction) -> None:
             now = self._context.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.worker import Control, Finish
+from clonepool.crash_points import Point, reach
 from clonepool.domain.model import Operation, Volume
 from clonepool.domain.policy import MAX_POOL_FAILURES, backoff_s
 from clonepool.domain.states import Severity, VolumeState
@@ -43,9 +44,11 @@ class CloneVolume:
         if not work.is_wanted:
             return self._given_up(volume)
         kind, used_bytes = self._clone(work, control)
+        reach(Point.CLONE_MADE)
         fabric = self._context.drivers.fabric(volume.fabric)
+        incarnation = fabric.incarnation()
         fabric.export(self._exports.of_volume(volume, work.read_only))
-        return self._ready(volume, kind=kind, used_bytes=used_bytes)
+        return self._ready(volume, kind=kind, used_bytes=used_bytes, incarnation=incarnation)
 
     def _given_up(self, volume: Volume) -> Finish:
         return lambda transaction: volumes.delete_later(
@@ -65,8 +68,11 @@ class CloneVolume:
         )
         return mode.value, backend.stat(name=volume.object_name).used_bytes
 
-    def _ready(self, volume: Volume, *, kind: str, used_bytes: int) -> Finish:
+    def _ready(self, volume: Volume, *, kind: str, used_bytes: int, incarnation: str) -> Finish:
         def finish(transaction: Transaction) -> None:
+            if not self._exports.holds_since(volume.fabric, incarnation):
+                text = f"fabric {volume.fabric} was restarted; the export is made once more"
+                raise Unavailable(text)
             volumes.move(
                 transaction,
                 volume=volume,
@@ -130,6 +136,7 @@ class DeleteVolume:
         if volume is None or volume.state is not VolumeState.DELETING:
             return _nothing
         self._context.drivers.fabric(volume.fabric).unexport(volume.target)
+        reach(Point.DELETE_UNEXPORTED)
         if not volume.slot:
             self._context.drivers.backend(volume.storage).delete(name=volume.object_name)
         return lambda transaction: volumes.forget(transaction, volume_id=volume.id)

@@ -9,6 +9,7 @@ from clonepool.controllers.context import Context
 from clonepool.controllers.pace import Pace
 from clonepool.controllers.read_back import Object, read_back
 from clonepool.controllers.worker import Control
+from clonepool.crash_points import Point, reach
 from clonepool.domain import names
 from clonepool.domain.model import ImageVersion, ScrubRun, Volume
 from clonepool.domain.read_back import ReadBack
@@ -50,6 +51,7 @@ class Erasing:
             backend.delete(name=volume.object_name)
             return self._reformatted(volume, run, control, reuse=reuse, mode=mode)
         seen = self._in_place(volume, run, control)
+        reach(Point.SCRUB_ERASED)
         # the next generation is a new object: an old descriptor must not reach it
         backend.delete(name=volume.object_name)
         return seen

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clonepool.controllers.context import Context
+from clonepool.crash_points import Point, reach
 from clonepool.domain import names
 from clonepool.domain.drift import list_names
 from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
@@ -35,6 +36,8 @@ class Exports:
         self._seen: dict[str, str] = {}
         # why a target could not be made, so that it is told once
         self._told: dict[str, str] = {}
+        # the incarnation whose exports are being made, or are
+        self._noticed: dict[str, str] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="exports", daemon=True)
 
@@ -105,6 +108,14 @@ class Exports:
         secret = self._context.state.secrets.open(held.chap_secret, context=context)
         return ChapAccount(username=held.chap_username, secret=secret)
 
+    def holds_since(self, name: str, incarnation: str) -> bool:
+        """Whether what was exported to ``incarnation`` is there, or will be made again.
+
+        Asked in the transaction that makes a volume ready: once the watcher has begun to make the
+        exports of a later incarnation, it may have read the rows before.
+        """
+        return self._noticed.get(name, incarnation) == incarnation
+
     def start(self) -> None:
         """Make every fabric in use equal to the rows, then watch for lost exports."""
         with self._context.state.read() as session:
@@ -145,9 +156,12 @@ class Exports:
 
     def _reconcile_at_start(self, name: str, fabric: Fabric) -> None:
         incarnation = fabric.incarnation()
+        reach(Point.START_RECONCILING)
+        self._noticed[name] = incarnation
         before = fabric.list()
         desired = self._desired(name)
         fabric.reconcile(desired)
+        reach(Point.START_RECONCILED)
         self._seen[name] = incarnation
         strays = before - {export.spec.target for export in desired}
         if strays:
@@ -167,6 +181,7 @@ class Exports:
         before = self._seen.get(name)
         if before == incarnation:
             return
+        self._noticed[name] = incarnation
         self._remake(name, fabric)
         self._seen[name] = incarnation
         if before is None:
@@ -203,6 +218,7 @@ class Exports:
             with self._context.targets.of(target):
                 # a release that was undone has its target again, of the same name
                 if target not in self._targets(name):
+                    reach(Point.EXPORT_LEFT_OVER)
                     fabric.unexport(target)
         self._tell_failed(failed)
         return frozenset(tried - ended - failed.keys())
@@ -217,6 +233,7 @@ class Exports:
         self, fabric: Fabric, volume: Volume, read_only: ImagePortion | None, held: Held | None
     ) -> None:
         if held is None:
+            reach(Point.EXPORT_REMAKING)
             fabric.export(self.of_volume(volume, read_only))
             return
         with self._context.locks.of(held.attachment.id):
@@ -228,7 +245,9 @@ class Exports:
             if fresh is None or fresh.attachment.state is not AttachmentState.ATTACHED:
                 return
             spec = self.of_held(fresh)
+            reach(Point.EXPORT_REMAKING)
             fabric.export(spec)
+            reach(Point.EXPORT_REMADE)
             fabric.grant(spec, self.access(fresh))
 
     def _exported(self, name: str) -> list[tuple[Volume, ImagePortion | None, Held | None]]:
@@ -266,6 +285,7 @@ class Exports:
     def _event(
         self, name: str, reason: str, message: str, severity: Severity, *, kind: str = "fabric"
     ) -> None:
+        reach(Point.EXPORT_TELLING)
         self._context.tell(
             subject=f"{kind}/{name}", reason=reason, message=message, severity=severity
         )

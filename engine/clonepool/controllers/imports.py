@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clonepool.controllers.context import Context
 from clonepool.controllers.worker import Control, Finish
+from clonepool.crash_points import Point, reach
 from clonepool.domain import names
 from clonepool.domain.model import ImagePortion, ImageSpec, ImageVersion, Operation, PortionSpec
 from clonepool.domain.policy import backoff_s
@@ -32,6 +33,7 @@ class ImportImage:
             version = images.get_version(session, version_id=operation.key)
             spec = images.spec_of_version(session, version_id=operation.key)
         read_only = self._portion(version, spec, PortionRole.READ_ONLY, control)
+        reach(Point.IMPORT_STORED)
         writable = self._portion(version, spec, PortionRole.WRITABLE, control)
 
         def finish(transaction: Transaction) -> None:
@@ -112,6 +114,7 @@ class DeleteVersion:
             backend = self._context.drivers.backend(version.storage)
             for role in PortionRole:
                 backend.delete(name=names.portion_object(version_id=version.id, role=role))
+                reach(Point.VERSION_PORTION_DELETED)
         return lambda transaction: images.forget_version(transaction, version_id=version.id)
 
     def failed(

@@ -6,6 +6,7 @@ from clonepool import windows
 from clonepool.controllers.context import Context
 from clonepool.controllers.erasing import Erasing
 from clonepool.controllers.worker import Control, Finish
+from clonepool.crash_points import Point, reach
 from clonepool.domain.model import (
     ImageVersion,
     Operation,
@@ -48,6 +49,7 @@ class ScrubVolume:
             wanted = pools.wanted_version(session, pool_id=pool.id)
         self._check_window(pool, run)
         self._check_unexported(volume)
+        reach(Point.SCRUB_UNEXPORTED)
         reuse = wanted if live and after is AfterScrub.RECYCLE else None
         seen = self._erasing.erase(volume, run, control, reuse=reuse, mode=pool.spec.clone_mode)
         return lambda transaction: self._finish(

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from clonepool.controllers.context import Context
+from clonepool.crash_points import Point, reach
 from clonepool.domain.model import Operation
 from clonepool.domain.states import OperationState
 from clonepool.errors import Aborted, Cancelled, ClonepoolError, Internal
@@ -36,6 +37,7 @@ class Control:
 
     def progress(self, done_bytes: int, total_bytes: int) -> None:
         """Note progress, now and then; raises Cancelled when the work was asked to stop."""
+        reach(Point.WORK_UNDER_WAY, self._operation.kind)
         if self._stopping.is_set():
             raise Cancelled("the engine is shutting down; the work goes on when it starts again")
         if self._operation.cancel:
@@ -219,8 +221,10 @@ class Worker:
 
     def _run_one(self, operation: Operation) -> Operation | None:
         work = self._kinds[operation.kind]
+        reach(Point.WORK_CLAIMED, operation.kind)
         try:
             finish = work.run(operation, Control(self._context, operation, self._stopping))
+            reach(Point.WORK_DONE, operation.kind)
             return self._end(operation, finish)
         except Aborted:
             raise
@@ -255,6 +259,8 @@ class Worker:
         return self._write_and_claim(change, ended=operation)
 
     def _cancelled(self, work: Work, operation: Operation, error: Cancelled) -> Operation | None:
+        reach(Point.WORK_STOPPED, operation.kind)
+
         def change(transaction: Transaction) -> None:
             if self._stopping.is_set():
                 operations.put_back(transaction, operation=operation, run_after=0.0, error="")
@@ -272,6 +278,7 @@ class Worker:
 
     def _fail(self, work: Work, operation: Operation, error: ClonepoolError) -> Operation | None:
         log.warning("%s of %s: %s", operation.kind, operation.subject, error)
+        reach(Point.WORK_FAILED, operation.kind)
 
         def change(transaction: Transaction) -> None:
             again_at = work.failed(transaction, operation, error)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from clonepool.crash_points import Point, reach
 from clonepool.domain.model import ChapAccount, Connection
 from clonepool.domain.states import PortionRole
 from clonepool.errors import ClonepoolError
@@ -164,6 +165,7 @@ class Fabric(ABC):
 
 
 def _attempt(failures: dict[str, ClonepoolError], target: str, verb: Callable[[], object]) -> None:
+    reach(Point.RECONCILING)
     try:
         verb()
     except ClonepoolError as error:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from clonepool.crash_points import Point, reach
 from clonepool.domain.model import ImagePortion, PortionSpec, Preconfigure
 from clonepool.errors import NotFound, Unavailable
 from clonepool.importer.convert import grow, to_raw
@@ -82,17 +83,16 @@ def import_portion(
     """
     for file in preconfigure:
         check_file(file)
-    meter = Meter(progress)
+    meter, limits = Meter(progress), replace(limits, reserve_bytes=reserve_bytes)
     if present := _describe_present(backend, object_name, meter=meter):
         return present
     with _io_errors(spec.source), _emptied(staging_dir / object_name) as staging:
         raw = staging / "raw"
-        run_limits = replace(limits, reserve_bytes=reserve_bytes)
         size_bytes = _make_raw(
             spec,
             raw=raw,
             import_roots=import_roots,
-            limits=run_limits,
+            limits=limits,
             meter=meter,
             notify=notify,
         )
@@ -100,11 +100,12 @@ def import_portion(
             image=raw,
             files=preconfigure,
             import_roots=import_roots,
-            limits=run_limits,
+            limits=limits,
             on_wait=meter.again,
         )
         meter.expect("digest", size_bytes)
         digest = digest_file(raw, progress=meter.stage("digest"))
+        reach(Point.IMPORT_STAGED)
         backend.import_image(name=object_name, source=raw, progress=lambda _done: meter.again())
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
 

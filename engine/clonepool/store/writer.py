@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+from clonepool.crash_points import Point, reach
 from clonepool.errors import Aborted, ClonepoolError, Unavailable
 from clonepool.store.database import Database
 
@@ -193,7 +194,9 @@ class Writer:
             raw.execute("BEGIN IMMEDIATE")
             appended = [row for job in jobs for row in _run_job(connection, raw, job)]
             _insert(raw, appended)
+            reach(Point.COMMITTING)
             raw.execute("COMMIT")
+            reach(Point.COMMITTED)
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
             if raw.in_transaction:
                 raw.execute("ROLLBACK")

@@ -38,7 +38,8 @@ class EngineProcess:
     """One engine on one state folder; a start after a kill takes up the same state.
 
     ``folder`` must be short: a Unix socket's path has 107 bytes. ``variables`` are added to the
-    environment, from which all of ``CLONEPOOL_*`` is left out. Use it in ``with``, or ``close`` it.
+    environment, from which all of ``CLONEPOOL_*`` is left out; what they are at a start counts.
+    ``program`` is the module whose ``main`` runs. Use it in ``with``, or ``close`` it.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class EngineProcess:
         workers: int = 4,
         storage_path: Path | None = None,
         variables: Mapping[str, str] = MappingProxyType({}),
+        program: str = "clonepool.cli",
     ) -> None:
         self.state_dir = folder / "state"
         self.log = folder / "engine.log"
@@ -55,6 +57,7 @@ class EngineProcess:
         self.storage = storage_path or self.state_dir / "storage" / "default"
         self._config = folder / "clonepool.toml"
         self._variables = variables
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._config.write_text(_settings(self, workers=workers))
@@ -101,7 +104,8 @@ class EngineProcess:
         if self._process is not None:
             raise FailedPrecondition(f"the engine runs already (pid {self._process.pid})")
         kept = {name: text for name, text in os.environ.items() if not _is_ours(name)}
-        program = [sys.executable, "-c", "from clonepool.cli import main; raise SystemExit(main())"]
+        main = f"from {self._program} import main; raise SystemExit(main())"
+        program = [sys.executable, "-c", main]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*program, "serve", "--config", str(self._config)],
@@ -129,6 +133,16 @@ class EngineProcess:
     def is_running(self) -> bool:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
+
+    def await_death(self, *, timeout_s: float) -> int:
+        """Wait until it ended by itself; how it did. Raises FailedPrecondition when it lives."""
+        process = self._running()
+        try:
+            code = process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise FailedPrecondition(f"the engine lives: {self.log_tail()}") from None
+        self._process = None
+        return code
 
     def kill(self) -> None:
         """End it at once, as a power loss of the process does; its tgtd serves on."""

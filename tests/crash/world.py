@@ -1,0 +1,261 @@
+"""A site in memory: an engine that may die at any instant, its callers, and what they were told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from clonepool.domain.model import (
+    Attachment,
+    AttachmentSpec,
+    ImageSpec,
+    PoolSpec,
+    PortionSpec,
+    Ref,
+    ScrubPolicy,
+    ServerSpec,
+)
+from clonepool.domain.states import AttachmentState
+from clonepool.errors import ClonepoolError
+from clonepool.testing.engines import FABRIC
+from tests.crash.lives import Lives
+from tests.crash.users import IMAGE_BYTES, USERS, Known, Use, golden
+
+
+class World(Lives):
+    """What callers do to an engine, each act at the risk of its death."""
+
+    def new_name(self, word: str) -> str:
+        """A name that was never used."""
+        self._numbers[word] += 1
+        return f"{word}-{self._numbers[word]}"
+
+    def _image(self, name: str, number: int) -> ImageSpec:
+        """A shared image: its pools have volumes or, without a writable portion, slots."""
+        portion = self._portion(number)
+        if self.has_slots:
+            return ImageSpec(name=name, read_only=portion)
+        return ImageSpec(name=name, writable=portion)
+
+    def _portion(self, number: int) -> PortionSpec:
+        path = self.machine.folder / f"golden-{number}"
+        if not path.exists():
+            path.write_bytes(golden(number))
+        return PortionSpec(source=str(path), format="raw")
+
+    def create_image(self, name: str) -> None:
+        """Declare a shared master image, or repeat it."""
+        spec = self._image(name, 1)
+        if _is_answer(self.act(lambda: self.life.engine.images.create(spec=spec, token=name))):
+            self.told.images.add(name)
+
+    def change_image(self, name: str) -> None:
+        """Give an image its next content, or begin a failed import again."""
+        images = self.life.engine.images
+        before = self.act(lambda: images.get(ref=Ref(name=name)))
+        if not _is_answer(before):
+            return
+        spec = self._image(name, before.latest.number + 1)
+        self.act(lambda: images.update(image_id=before.id, spec=spec))
+
+    def delete_image(self, name: str) -> None:
+        """Delete an image; refused while pools use it."""
+        images = self.life.engine.images
+        found = self.act(lambda: images.get(ref=Ref(name=name)))
+        if not _is_answer(found):
+            return
+        was_told = name in self.told.images
+        self.told.images.discard(name)
+        answer = self.act(lambda: images.delete(image_id=found.id) or True)
+        if answer is True:
+            self.told.gone.add(found.id)
+        elif was_told and isinstance(answer, ClonepoolError):
+            self.told.images.add(name)
+
+    def create_pool(self, name: str, *, image: str, scrub: ScrubPolicy, **changes: Any) -> None:
+        """Declare a pool, or repeat it."""
+        spec = PoolSpec(name=name, master_image=image, fabric=FABRIC, scrub=scrub, **changes)
+        if _is_answer(self.act(lambda: self.life.engine.pools.create(spec=spec, token=name))):
+            self.told.pools.add(name)
+
+    def delete_pool(self, name: str) -> None:
+        """Delete a pool; refused while it has attachments."""
+        pools = self.life.engine.pools
+        found = self.act(lambda: pools.get(ref=Ref(name=name)))
+        if not _is_answer(found):
+            return
+        was_told = name in self.told.pools
+        self.told.pools.discard(name)
+        answer = self.act(lambda: pools.delete(pool_id=found.id) or True)
+        if answer is True:
+            self.told.gone.add(found.id)
+        elif was_told and isinstance(answer, ClonepoolError):
+            self.told.pools.add(name)
+
+    def scrub(self, pool: str) -> None:
+        """Ask for a scrub run."""
+        self.act(lambda: self.life.engine.scrub.start(pool=pool))
+
+    def new_use(self, pool: str, *, server: int, user: int) -> Use:
+        """Somebody wants an attachment; ``ask`` asks for it."""
+        name = self.new_name("use")
+        inline = ServerSpec(name=f"server-{server}", initiator=f"iqn.2026-01.test:{server}")
+        spec = AttachmentSpec(name=name, pool=pool, system_user=USERS[user], inline_server=inline)
+        self.told.uses[name] = Use(spec=spec, token=name)
+        return self.told.uses[name]
+
+    def ask(self, use: Use) -> None:
+        """The caller asks, or asks again with the same token; what it is told must hold."""
+        attachments = self.life.engine.attachments
+        served = {each.name for each in self.rows().attachments if each.volume_id}
+        answer = self.act(lambda: attachments.create(spec=use.spec, token=use.token))
+        if not _is_answer(answer):
+            return
+        if answer.state is AttachmentState.ATTACHED:
+            if use.name not in served and not self.is_concurrent:
+                self._check_turn(use, answer)
+            self._told_attached(use, answer)
+        elif answer.state is AttachmentState.WAITING:
+            assert use.known is not Known.ATTACHED, f"{use.name} had a volume, and waits again"
+            use.known, use.place = Known.WAITING, answer.place
+            use.polled_at = self.machine.clock()
+
+    def _told_attached(self, use: Use, answer: Attachment) -> None:
+        key = (answer.volume_id, answer.volume_generation)
+        if use.known is Known.ATTACHED and use.told is not None:
+            told = (use.told.volume_id, use.told.volume_generation)
+            assert (told, use.told.chap) == (key, answer.chap), "a repetition was told otherwise"
+            return
+        held = {} if self.has_slots else self.told.held
+        assert held.setdefault(key, use.name) == use.name, f"{key} was handed out twice"
+        self._check_fresh(use, answer)
+        use.known, use.told = Known.ATTACHED, answer
+        self.check()
+
+    def _check_fresh(self, use: Use, answer: Attachment) -> None:
+        """Every byte is the master image's: the caller was not told yet, so nobody wrote."""
+        if self.has_slots:
+            return
+        kept = self.machine.storage.open(name=f"vol-{answer.volume_id}-g{answer.volume_generation}")
+        expected = golden(answer.image_version)
+        found = kept.read_at(0, IMAGE_BYTES)
+        assert expected == found, (
+            f"{use.name} got {found[:48]!r}, not version {answer.image_version}"
+        )
+
+    def _check_turn(self, use: Use, answer: Attachment) -> None:
+        """Those who came before, and still ask, have a ready replica each, or were served."""
+        rows = self.rows()
+        row = next(each for each in rows.attachments if each.id == answer.id)
+        now = self.machine.clock()
+        ahead = [
+            each
+            for each in rows.attachments
+            if each.pool_id == row.pool_id and each.state == "waiting" and each.n < row.n
+            and each.lease_until > now
+        ]  # fmt: skip
+        pool = next(each for each in rows.pools if each.id == row.pool_id)
+        image = next(each for each in rows.images if each.id == pool.image_id)
+        ready = [
+            volume
+            for volume in rows.volumes
+            if volume.pool_id == row.pool_id and volume.state == "ready"
+            and volume.image_version_id == image.current_version_id
+        ]  # fmt: skip
+        names = [each.name for each in ahead]
+        assert len(ahead) <= len(ready), f"{use.name} was served before {names}"
+
+    def ask_as_another(self, use: Use) -> None:
+        """A caller who has only the name must not get what another one has."""
+        attachments = self.life.engine.attachments
+        is_taken = any(each.name == use.name for each in self.rows().attachments)
+        if is_taken:
+            answer = self.act(lambda: attachments.create(spec=use.spec, token="another"))
+            assert not _is_answer(answer), f"{use.name} was given to another caller, too"
+
+    def release(self, use: Use, *, force: bool) -> None:
+        """The caller gives back; one who doesn't force has the server shut down first."""
+        attachments = self.life.engine.attachments
+        if use.told is None:
+            return
+        if not force:
+            use.shut_down()
+        if use.known is Known.ATTACHED:
+            use.known = Known.RELEASING
+        attachment_id = use.told.id
+        answer = self.act(
+            lambda: attachments.delete(attachment_id=attachment_id, force=force) or True
+        )
+        if answer is True:
+            use.known = Known.RELEASED
+            self.check()
+
+    # what goes wrong on the engine's side
+
+    def fail_next_clone(self, error: ClonepoolError) -> None:
+        """Have the next clone fail by ``error`` half-way, and be made later."""
+        self._disturb_next_clone(lambda: _throw(error))
+
+    def stop_next_clone(self) -> None:
+        """Have the engine end while it clones, in good order; the next one makes it."""
+        self._disturb_next_clone(self.life.engine._worker._stopping.set)
+        self.restart()
+
+    def _disturb_next_clone(self, disturb: Callable[[], None]) -> None:
+        used = self.new_use(min(self.told.pools), server=3, user=0)
+        self.settle_and_ask(used)
+        self.look()
+        real = self.machine.storage.on_step
+
+        def step(at: str, name: str) -> None:
+            real(at, name)
+            if at == "clone.begin":
+                self.machine.storage.on_step = real
+                disturb()
+
+        self.machine.storage.on_step = step
+        self.work()
+        self.release(used, force=True)
+        assert self.machine.storage.on_step is real, "nothing was cloned"
+
+    def lose_volume_while_exports_are_remade(self, pool: str) -> None:
+        """The fabric's daemon dies, and while exports follow a volume goes by a scrub run."""
+        used = self.new_use(pool, server=2, user=1)
+        self.settle_and_ask(used)
+        self.lose_exports()
+        real, left = self.machine.fabric.fault, [True]
+
+        def step(at: str) -> None:
+            real(at)
+            if at == "export.end" and left:
+                left.clear()
+                self.release(used, force=True)
+
+        self.machine.fabric.fault = step
+        self.watch()
+        self.machine.fabric.fault = real
+
+    def settle_and_ask(self, use: Use) -> None:
+        """Ask when there is a replica for it."""
+        self.settle()
+        self.ask(use)
+        assert use.known is Known.ATTACHED, use
+
+
+def _is_answer(answer: Any) -> bool:
+    return answer is not None and not isinstance(answer, ClonepoolError)
+
+
+def _throw(error: ClonepoolError) -> None:
+    raise error
+
+
+@contextmanager
+def new_world() -> Iterator[World]:
+    """A world that is closed in the end."""
+    world = World()
+    try:
+        yield world
+    finally:
+        world.close()
