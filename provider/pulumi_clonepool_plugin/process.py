@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
-import threading
 from concurrent import futures
 from typing import Final
 
@@ -28,15 +28,17 @@ def run() -> int:
     The first line on stdout is the port; the last word of the command line, if there is one, is
     the address of Pulumi's engine.
     """
-    session, ended = Session(), threading.Event()
+    session = Session()
+    # no Event: a handler that sets one while its own thread begins to wait for it waits for ever
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda number, _frame: ended.put(number))
     if len(sys.argv) > 1 and not sys.argv[-1].startswith("-"):
         session.display.attach(sys.argv[-1])
     server, port = serve(session)
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
-    ended.wait()
+    ended.get()
     # a create that waits deletes what it began, and answers, before its time is up
     session.stop.set()
     server.stop(grace=_GRACE_S).wait()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -34,17 +36,20 @@ def serve(*, announce: TextIO) -> None:
     """
     # a Ctrl-C in a terminal reaches us too; Terraform says by StopProvider what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # no Event: a handler that sets one while its own thread begins to wait for it waits for ever
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.put(None))
     done = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: done.set())
     server = grpc.server(ThreadPoolExecutor(max_workers=_THREADS), options=_OPTIONS)
-    server.add_generic_rpc_handlers((_LateProvider(), *_plugin_services(done)))
+    server.add_generic_rpc_handlers((_LateProvider(), *_plugin_services(ended, done)))
     with tempfile.TemporaryDirectory(prefix="clonepool-tf-") as folder:
         path = Path(folder) / "provider.sock"
         certificate = _listen(server, f"unix:{path}")
         server.start()
         announce.write(f"1|{_PROTOCOL}|unix|{path}|grpc|{certificate}\n")
         announce.flush()
-        _wait(done)
+        _wait(ended)
+        done.set()
         server.stop(grace=0.2).wait()
 
 
@@ -94,11 +99,13 @@ def _handler(
     )
 
 
-def _plugin_services(done: threading.Event) -> Iterator[grpc.GenericRpcHandler]:
+def _plugin_services(
+    ended: queue.SimpleQueue[None], done: threading.Event
+) -> Iterator[grpc.GenericRpcHandler]:
     """go-plugin's own: the order to end, and a stream for output that we never send."""
 
     def shut_down(_request: bytes, _context: grpc.ServicerContext) -> bytes:
-        done.set()
+        ended.put(None)
         return b""
 
     def stream_output(_request: bytes, _context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -128,8 +135,9 @@ def _listen(server: grpc.Server, address: str) -> str:
     return certificate.handshake_form
 
 
-def _wait(done: threading.Event) -> None:
+def _wait(ended: queue.SimpleQueue[None]) -> None:
     parent = os.getppid()
-    while not done.wait(_PARENT_POLL_S):
-        if os.getppid() != parent:  # Terraform was killed: don't linger
+    while os.getppid() == parent:  # else Terraform was killed: don't linger
+        with suppress(queue.Empty):
+            ended.get(timeout=_PARENT_POLL_S)
             return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import queue
 import signal
 import sys
-import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -95,7 +95,7 @@ def run(settings: Settings, *, grace_s: float) -> None:
         server.start()
         try:
             _announce(server, settings)
-            stop.wait()
+            stop.get()
         finally:
             server.drain(grace_s=grace_s)
     finally:
@@ -128,13 +128,14 @@ def _server(engine: Engine, settings: Settings) -> EngineServer:
     return EngineServer(engine, settings)
 
 
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; the second signal ends the process at once."""
-    stop = threading.Event()
+def _stop_on_signals() -> queue.SimpleQueue[int]:
+    """A queue that SIGTERM and SIGINT fill; the second signal ends the process at once."""
+    # no Event: a handler that sets one while its own thread begins to wait for it waits for ever
+    stop: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        stop.set()
+        stop.put(number)
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
