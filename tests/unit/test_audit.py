@@ -27,7 +27,9 @@ class File:
         self.entries: list[Document] = []
         self.holdings: list[Document] = []
 
-    def add(self, kind: str, volume: str, generation: int, user: Document, **more: Any) -> None:
+    def add(
+        self, kind: str, volume: str, generation: int, user: Document | None, **more: Any
+    ) -> None:
         previous = self.entries[-1]["hash"] if self.entries else genesis(self.engine)
         body = {
             "volume": volume,
@@ -42,7 +44,7 @@ class File:
     def held(self, volume: str, generation: int, user: Document) -> None:
         self.add("held", volume, generation, user)
 
-    def scrubbed(self, volume: str, generation: int, user: Document) -> None:
+    def scrubbed(self, volume: str, generation: int, user: Document | None) -> None:
         self.add("scrubbed", volume, generation, user)
 
     def holds(self, volume: str, generation: int, user: Document) -> None:
@@ -200,6 +202,16 @@ def _first_generation_unseen(file: File) -> None:
     file.holds("v3", 2, ACME)
 
 
+def _somebodys_bytes_erased_for_nobody(file: File) -> None:
+    file.held("v3", 1, ACME)
+    file.scrubbed("v3", 1, None)
+
+
+def _a_generation_left_out(file: File) -> None:
+    file.scrubbed("v3", 1, None)
+    file.scrubbed("v3", 3, None)
+
+
 def _others_bytes_erased(file: File) -> None:
     file.held("v3", 1, ACME)
     file.scrubbed("v3", 1, SHOP)
@@ -214,6 +226,8 @@ def _others_bytes_erased(file: File) -> None:
         (_next_generation_now, "from generation 1 to 2 without a scrub record"),
         (_first_generation_unseen, "from generation 1 to 2 without a scrub record"),
         (_others_bytes_erased, "customer acme had generation 1"),
+        (_somebodys_bytes_erased_for_nobody, "names nobody; customer acme had generation 1"),
+        (_a_generation_left_out, "in generation 3; generation 2 comes next"),
     ],
 )
 def test_a_volume_that_changes_hands_without_a_record_is_refused(
@@ -223,6 +237,24 @@ def test_a_volume_that_changes_hands_without_a_record_is_refused(
     file = File()
     happens(file)
     assert said in refused(lines(file.documents()))
+
+
+def test_a_replica_that_nobody_had_may_be_scrubbed_too() -> None:
+    """One that was taken out of service while it was ready: its object was changed or gone."""
+    file = File()
+    file.scrubbed("v3", 1, None)
+    file.scrubbed("v3", 2, None)
+    file.held("v3", 3, ACME)
+    file.scrubbed("v3", 3, ACME)
+    file.holds("v3", 4, SHOP)
+    assert 4 == check_lines(lines(file.documents())).entries
+    assert 3 == check_lines(lines(file.documents(first=2))).entries
+
+
+def test_only_a_scrub_may_name_nobody() -> None:
+    file = File()
+    file.add("held", "v3", 1, None)
+    assert "has no system_user" in refused(lines(file.documents()))
 
 
 def test_an_erased_generation_has_nobody_any_more() -> None:

@@ -24,9 +24,9 @@ _ENTRY: Final[Mapping[str, type]] = {
     "hash": str,
     "volume": str,
     "generation": int,
-    "system_user": dict,
     "attachment": str,
 }
+_USER: Final[Mapping[str, type]] = {"system_user": dict}
 _HEADER: Final[Mapping[str, type]] = {
     "engine": str,
     "first": int,
@@ -136,6 +136,8 @@ def _entry(check: _Check, number: int, document: dict[str, Any]) -> None:
     if check.holdings:
         raise _refuse(number, "is an entry behind the list of what is held now")
     _require(number, document, _ENTRY)
+    if document["kind"] == HELD or document.get("system_user") is not None:
+        _require(number, document, _USER)
     body = {name: value for name, value in document.items() if name != "hash"}
     if entry_hash(body) != document["hash"]:
         raise _refuse(number, f"entry {document['n']} was changed: its hash does not match")
@@ -150,6 +152,8 @@ def _entry(check: _Check, number: int, document: dict[str, Any]) -> None:
     check.seen_hashes.add(document["hash"])
     if document["kind"] == HELD:
         _take(check, number, document, doing="had")
+    elif document.get("system_user") is None:
+        _scrubbed_unused(check, number, document)
     else:
         _scrubbed(check, number, document)
 
@@ -200,6 +204,26 @@ def _scrubbed(check: _Check, number: int, entry: Mapping[str, Any]) -> None:
             f"the scrub record of volume {volume_id} generation {generation} names "
             f"{_said(entry['system_user'])}; {_said(known.user)} had generation "
             f"{known.generation}",
+        )
+    check.volumes[volume_id] = _Volume(generation=generation, scrubbed=True)
+
+
+def _scrubbed_unused(check: _Check, number: int, entry: Mapping[str, Any]) -> None:
+    """A replica that was taken out of service while it was ready: its generation had nobody."""
+    volume_id, generation = entry["volume"], entry["generation"]
+    known = check.volumes.get(volume_id)
+    if known is not None and not known.scrubbed:
+        raise _refuse(
+            number,
+            f"the scrub record of volume {volume_id} generation {generation} names nobody; "
+            f"{_said(known.user)} had generation {known.generation}",
+        )
+    least = _least_generation(check, known)
+    if least and generation != least:
+        raise _refuse(
+            number,
+            f"volume {volume_id} was scrubbed in generation {generation}; generation {least} "
+            "comes next",
         )
     check.volumes[volume_id] = _Volume(generation=generation, scrubbed=True)
 

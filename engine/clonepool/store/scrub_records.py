@@ -79,9 +79,11 @@ def record(
 
 def _body(values: dict[str, Any], read_back: ReadBack) -> dict[str, Any]:
     """What of a record goes into the chain: all of it."""
-    user = SystemUser(name=values["user_name"], kind=SystemUserKind(values["user_kind"]))
+    name, kind = values["user_name"], values["user_kind"]
+    # nobody had a replica that was taken out of service while it was ready
+    user = None if name is None else SystemUser(name=name, kind=SystemUserKind(kind))
     same = ("volume", "generation", "pool", "run", "attachment", "server", "method", "size_bytes")
-    return {name: values[name] for name in same} | {
+    return {key: values[key] for key in same} | {
         "system_user": audit.named_user(user),
         "then": values["after"],
         "allocated_at": audit.when(values["allocated_at"]),
