@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clonepool.testing.interrupts import undisturbed
+
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "demo"
 _TIMEOUT_S = 120
 _ABORT_TIMEOUT_S = 10
@@ -168,20 +170,24 @@ def run(argv: Sequence[str], *, environment: Mapping[str, str], folder: Path | N
     It has a session of its own: on Ctrl-C it is asked to end, and given time to, and so is whatever
     it started.
     """
-    process = subprocess.Popen(
-        argv,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    process: subprocess.Popen[str] | None = None
     try:
+        with undisturbed() as deliver_interrupt:
+            process = subprocess.Popen(
+                argv,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        deliver_interrupt()
         output, _ = process.communicate(timeout=_TIMEOUT_S)
     except BaseException:
-        _end_session(process)
+        if process is not None:
+            _end_session(process)
         raise
     if process.returncode != 0:
         said = " / ".join(_telling(output)) or "it said nothing"

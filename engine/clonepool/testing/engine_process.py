@@ -24,6 +24,7 @@ from clonepool.errors import ClonepoolError, FailedPrecondition
 from clonepool.fabrics.iscsi import IscsiFabric
 from clonepool.fabrics.processes import Process, boot_id
 from clonepool.fabrics.registry import create_fabric
+from clonepool.testing.interrupts import undisturbed
 
 _START_TIMEOUT_S: Final = 30.0
 _STOP_TIMEOUT_S: Final = 20.0
@@ -106,7 +107,7 @@ class EngineProcess:
         kept = {name: text for name, text in os.environ.items() if not _is_ours(name)}
         main = f"from {self._program} import main; raise SystemExit(main())"
         program = [sys.executable, "-c", main]
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, undisturbed() as deliver_interrupt:
             self._process = subprocess.Popen(
                 [*program, "serve", "--config", str(self._config)],
                 stdin=subprocess.DEVNULL,
@@ -116,6 +117,7 @@ class EngineProcess:
                 # Ctrl-C in a terminal is for whoever started it, who ends it in good order
                 start_new_session=True,
             )
+        deliver_interrupt()
 
     def await_serving(self, *, timeout_s: float = _START_TIMEOUT_S) -> None:
         """Wait until it answers. Raises FailedPrecondition with the end of its log."""
