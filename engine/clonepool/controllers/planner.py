@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 _INTERVAL_S = 1.0
 # and at most so often: a burst of allocations is planned for once, not a thousand times
 _GAP_S = 0.02
-# and rests so many times as long as it looked: counting a large pool must not starve its callers
+# and rests so many times as long as it computed: counting a large pool must not starve its callers.
+# To wait, for a locked database or a slow storage, is no reason to rest
 _REST_SHARE = 9
 
 
@@ -55,7 +56,7 @@ class Planner:
         while not self._stopping.is_set():
             self._context.signals.plan.wait(_INTERVAL_S)
             self._context.signals.plan.clear()
-            began_at = time.monotonic()
+            began_at = time.thread_time()
             self.run_once()
-            took_s = time.monotonic() - began_at
-            self._stopping.wait(max(_GAP_S, _REST_SHARE * took_s))
+            computed_s = time.thread_time() - began_at
+            self._stopping.wait(max(_GAP_S, _REST_SHARE * computed_s))
