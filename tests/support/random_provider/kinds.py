@@ -15,7 +15,9 @@ Values = Mapping[str, object]
 
 ADVERBS: Final = ("ably", "briskly", "calmly", "duly", "early", "firmly", "gladly", "kindly")
 ADJECTIVES: Final = ("amber", "bold", "crisp", "deft", "eager", "frank", "giant", "hardy")
-NAMES: Final = ("badger", "cobra", "dingo", "egret", "ferret", "gecko", "heron", "ibex")
+# as many as the real provider has, and more: a fleet whose names collide is no test of anything
+_SYLLABLES: Final = tuple(f"{one}{two}" for one in "bdfgklmnprstvz" for two in "aeiou")
+NAME_SYLLABLES: Final = 3
 SPECIAL: Final = "!@#$%&*()-_=+[]{}<>:?"
 
 
@@ -50,7 +52,7 @@ def make_pet(values: Values) -> Made:
     words = [secrets.choice(ADVERBS) for _ in range(length - 2)]
     if length > 1:
         words.append(secrets.choice(ADJECTIVES))
-    words.append(secrets.choice(NAMES))
+    words.append("".join(secrets.choice(_SYLLABLES) for _ in range(NAME_SYLLABLES)))
     prefix = [str(values["prefix"])] if values.get("prefix") else []
     return Made(id=separator.join(prefix + words), outputs={})
 
