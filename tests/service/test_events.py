@@ -11,7 +11,7 @@ import pytest
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.config import Settings
-from clonepool.errors import ResourceExhausted, Unavailable
+from clonepool.errors import InvalidArgument, ResourceExhausted, Unavailable
 from clonepool.service.server import EngineServer
 from tests.service.fake_engine import FakeEngine
 from tests.service.serving import make_server
@@ -110,3 +110,18 @@ def test_a_drain_ends_watchers_at_once(engine: FakeEngine, settings: Settings) -
             with pytest.raises(Unavailable, match="shutting down"):
                 next(stream)
             drained.result(10)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(2**53 + 1, 1), (-(2**60), 0), (0, -1), (0, 10**9), (253402300800, 0)]
+)
+def test_an_audit_since_what_is_no_time_is_refused(
+    client: EngineClient, seconds: int, nanos: int
+) -> None:
+    request = pb.ExportAuditRequest()
+    request.since.seconds, request.since.nanos = seconds, nanos
+
+    with pytest.raises(InvalidArgument) as refused:
+        list(client.watch("ExportAudit", request))
+
+    assert ["since"] == [violation.field for violation in refused.value.violations]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain.model import Event
-from clonepool.errors import ResourceExhausted, Unavailable
+from clonepool.errors import InvalidArgument, ResourceExhausted, Unavailable
 from clonepool.service import convert, validate
 from clonepool.service.dispatch import Handler
 
@@ -63,8 +64,8 @@ class EventHandlers:
         self, request: pb.ExportAuditRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.AuditLine]:
         """The audit, line by line; it takes a watcher's place, since it holds a thread as long."""
+        since = _since(request)
         with self._place("read the audit again later"):
-            since = request.since.ToNanoseconds() / 1e9 if request.HasField("since") else 0.0
             for line in self._audit.export(since=since):
                 if not context.is_active():
                     return
@@ -115,3 +116,15 @@ class EventHandlers:
             limit=min(request.page_size or _PAGE_LIMIT, _PAGE_LIMIT),
             subject_prefix=request.subject_prefix,
         )
+
+
+def _since(request: pb.ExportAuditRequest) -> float:
+    """POSIX seconds. Raises InvalidArgument for what is no time."""
+    if not request.HasField("since"):
+        return 0.0
+    try:
+        return request.since.ToDatetime(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        raise InvalidArgument.field(
+            "since", "must be a time of the years 1 to 9999, with nanos from 0 to 999999999"
+        ) from None

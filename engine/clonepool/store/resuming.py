@@ -166,7 +166,7 @@ def _undone_before(transaction: Transaction, *, attachment: str, volume_id: str)
             f"{what} was not released, or is scrubbed by now (or was released by an older version "
             "of Clonepool); `clonepool volume list --state released` shows what can come back"
         )
-        raise NotFound(text)
+        raise NotFound(text, reason="NOT_RELEASED")
     if row[2] == "attached" and row[3] is not None:
         return str(row[0])
     text = f"{what} is not released: attachment {row[1]} is {row[2]}, so there is nothing to undo"

@@ -545,7 +545,8 @@ class EngineServicer:
 
     def ExportAudit(self, request, context):
         """The audit as JSON lines, all of one moment: a header, the chain of who had which volume and
-        how it was erased, who has what now, an end. RESOURCE_EXHAUSTED: too many watchers.
+        how it was erased, who has what now, an end. INVALID_ARGUMENT; RESOURCE_EXHAUSTED: too many
+        watchers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -154,7 +154,8 @@ class EngineStub:
     ListScrubRecords: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListScrubRecordsRequest, _engine_pb2.ListScrubRecordsResponse]
     ExportAudit: _grpc.UnaryStreamMultiCallable[_engine_pb2.ExportAuditRequest, _engine_pb2.AuditLine]
     """The audit as JSON lines, all of one moment: a header, the chain of who had which volume and
-    how it was erased, who has what now, an end. RESOURCE_EXHAUSTED: too many watchers.
+    how it was erased, who has what now, an end. INVALID_ARGUMENT; RESOURCE_EXHAUSTED: too many
+    watchers.
     """
     GetOperation: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Operation]
     """NOT_FOUND."""
@@ -300,7 +301,8 @@ class EngineAsyncStub(EngineStub):
     ListScrubRecords: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListScrubRecordsRequest, _engine_pb2.ListScrubRecordsResponse]  # type: ignore[assignment]
     ExportAudit: _aio.UnaryStreamMultiCallable[_engine_pb2.ExportAuditRequest, _engine_pb2.AuditLine]  # type: ignore[assignment]
     """The audit as JSON lines, all of one moment: a header, the chain of who had which volume and
-    how it was erased, who has what now, an end. RESOURCE_EXHAUSTED: too many watchers.
+    how it was erased, who has what now, an end. INVALID_ARGUMENT; RESOURCE_EXHAUSTED: too many
+    watchers.
     """
     GetOperation: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Operation]  # type: ignore[assignment]
     """NOT_FOUND."""
@@ -665,7 +667,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_engine_pb2.AuditLine], _abc.AsyncIterator[_engine_pb2.AuditLine]]:
         """The audit as JSON lines, all of one moment: a header, the chain of who had which volume and
-        how it was erased, who has what now, an end. RESOURCE_EXHAUSTED: too many watchers.
+        how it was erased, who has what now, an end. INVALID_ARGUMENT; RESOURCE_EXHAUSTED: too many
+        watchers.
         """
 
     @_abc_1.abstractmethod
