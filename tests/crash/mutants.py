@@ -14,6 +14,7 @@ def _one(name: str, file: str, old: str, new: str = "", *, alone: bool = True) -
 _ATTACHMENTS = "controllers/attachments.py"
 _ALLOCATION = "store/allocation.py"
 _CLONES = "controllers/clones.py"
+_ERASING = "controllers/erasing.py"
 _EXPORTS = "controllers/exports.py"
 _FILLING = "controllers/filling.py"
 _OPERATIONS = "store/operations.py"
@@ -190,12 +191,15 @@ MUTANTS: Final = (
     _one(
         "scrub recorded and nothing erased",
         _SCRUBBING,
-        "        self._erase(volume, run, control)\n",
+        "        seen = self._erasing.erase(volume, run, control, reuse=reuse, "
+        "mode=pool.spec.clone_mode)\n",
+        "        seen = ReadBack()\n",
     ),
     _one(
         "scrubbed volume keeps its object",
-        _SCRUBBING,
-        "        backend.delete(name=volume.object_name)\n",
+        _ERASING,
+        "        backend.delete(name=volume.object_name)\n        return seen\n",
+        "        return seen\n",
     ),
     _one(
         "generation not raised by a scrub",
@@ -205,21 +209,21 @@ MUTANTS: Final = (
     ),
     _one(
         "another generation erased",
-        _SCRUBBING,
-        "        backend.delete(name=volume.object_name)\n",
-        '        backend.delete(name=f"{volume.object_name}0")\n',
+        _ERASING,
+        "            backend.delete(name=volume.object_name)\n            return",
+        '            backend.delete(name=f"{volume.object_name}0")\n            return',
     ),
     _one(
         "scrub takes what is being released",
         "store/scrubs.py",
-        "WHERE pool_id = :pool AND (state = 'released'\n",
-        "WHERE pool_id = :pool AND (state IN ('released', 'detaching')\n",
+        "WHERE pool_id = :pool AND ({_ELIGIBLE}\n",
+        "WHERE pool_id = :pool AND ({_ELIGIBLE} OR state = 'detaching'\n",
     ),
     _one(
         "no scrub record",
-        "store/scrubs.py",
-        "FROM volume WHERE id = :volume AND generation = :generation AND state = 'scrubbing'",
-        "FROM volume WHERE id = :volume AND generation = :generation AND state = 'released'",
+        "store/scrub_records.py",
+        "FROM volume WHERE id = ? AND generation = ? AND state = 'scrubbing' AND NOT EXISTS",
+        "FROM volume WHERE id = ? AND generation = ? AND state = 'released' AND NOT EXISTS",
     ),
     # the worker
     _one(
@@ -237,8 +241,10 @@ MUTANTS: Final = (
     _one(
         "what runs is claimed again",
         _OPERATIONS,
-        "SELECT n FROM operation WHERE state = 'queued' AND node",
-        "SELECT n FROM operation WHERE state IN ('queued', 'running') AND node",
+        "SELECT n, run_after FROM operation WHERE state = 'queued'\n"
+        "                AND kind = 'scrub_volume'",
+        "SELECT n, run_after FROM operation WHERE state IN ('queued', 'running')\n"
+        "                AND kind = 'scrub_volume'",
     ),
     _one(
         "work of a dead engine not taken over",
@@ -289,8 +295,9 @@ MUTANTS: Final = (
     _one(
         "exports left over by what went meanwhile",
         _EXPORTS,
-        "            reach(Point.EXPORT_LEFT_OVER)\n            fabric.unexport(target)\n",
-        "            pass\n",
+        "                    reach(Point.EXPORT_LEFT_OVER)\n"
+        "                    fabric.unexport(target)\n",
+        "                    pass\n",
     ),
     # the last look before an erasure: of no use as long as every release unexports
     _one(
