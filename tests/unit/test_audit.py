@@ -27,7 +27,9 @@ class File:
         self.entries: list[Document] = []
         self.holdings: list[Document] = []
 
-    def add(self, kind: str, volume: str, generation: int, user: Document, **more: Any) -> None:
+    def add(
+        self, kind: str, volume: str, generation: int, user: Document | None, **more: Any
+    ) -> None:
         previous = self.entries[-1]["hash"] if self.entries else genesis(self.engine)
         body = {
             "volume": volume,
@@ -42,7 +44,7 @@ class File:
     def held(self, volume: str, generation: int, user: Document) -> None:
         self.add("held", volume, generation, user)
 
-    def scrubbed(self, volume: str, generation: int, user: Document) -> None:
+    def scrubbed(self, volume: str, generation: int, user: Document | None) -> None:
         self.add("scrubbed", volume, generation, user)
 
     def holds(self, volume: str, generation: int, user: Document) -> None:
@@ -223,6 +225,33 @@ def test_a_volume_that_changes_hands_without_a_record_is_refused(
     file = File()
     happens(file)
     assert said in refused(lines(file.documents()))
+
+
+def test_a_replica_lost_while_it_was_ready_is_scrubbed_and_nobody_had_it() -> None:
+    file = File()
+    file.scrubbed("v1", 1, None)
+    file.scrubbed("v1", 2, None)
+    file.held("v1", 3, ACME)
+    file.scrubbed("v1", 3, ACME)
+    file.scrubbed("v1", 4, None)
+    file.holds("v1", 5, SHOP)
+    assert 5 == check_lines(lines(file.documents())).entries
+
+
+@pytest.mark.parametrize(("generation", "problem"), [(1, "names nobody"), (2, "names nobody")])
+def test_a_record_that_names_nobody_hides_no_user(generation: int, problem: str) -> None:
+    file = File()
+    file.held("v1", 1, ACME)
+    file.scrubbed("v1", generation, None)
+    with pytest.raises(DataLoss, match=problem):
+        check_lines(lines(file.documents()))
+
+
+def test_a_record_that_names_nobody_leaves_no_generation_out() -> None:
+    file = File()
+    file.scrubbed("v1", 2, None)
+    with pytest.raises(DataLoss, match="generation 1 was next"):
+        check_lines(lines(file.documents()))
 
 
 def test_an_erased_generation_has_nobody_any_more() -> None:

@@ -24,9 +24,9 @@ _ENTRY: Final[Mapping[str, type]] = {
     "hash": str,
     "volume": str,
     "generation": int,
-    "system_user": dict,
     "attachment": str,
 }
+_USER: Final[Mapping[str, type]] = {"system_user": dict}
 _HEADER: Final[Mapping[str, type]] = {
     "engine": str,
     "first": int,
@@ -148,6 +148,10 @@ def _entry(check: _Check, number: int, document: dict[str, Any]) -> None:
     check.n, check.previous = document["n"], document["hash"]
     check.entries += 1
     check.seen_hashes.add(document["hash"])
+    if document["kind"] == SCRUBBED and document.get("system_user", {}) is None:
+        _scrubbed_unused(check, number, document)
+        return
+    _require(number, document, _USER)
     if document["kind"] == HELD:
         _take(check, number, document, doing="had")
     else:
@@ -200,6 +204,26 @@ def _scrubbed(check: _Check, number: int, entry: Mapping[str, Any]) -> None:
             f"the scrub record of volume {volume_id} generation {generation} names "
             f"{_said(entry['system_user'])}; {_said(known.user)} had generation "
             f"{known.generation}",
+        )
+    check.volumes[volume_id] = _Volume(generation=generation, scrubbed=True)
+
+
+def _scrubbed_unused(check: _Check, number: int, entry: Mapping[str, Any]) -> None:
+    """A replica that was lost or changed while it was ready: nobody had this generation."""
+    volume_id, generation = entry["volume"], entry["generation"]
+    known = check.volumes.get(volume_id)
+    if known is not None and not known.scrubbed:
+        raise _refuse(
+            number,
+            f"the scrub record of volume {volume_id} generation {generation} names nobody; "
+            f"{_said(known.user)} had generation {known.generation}",
+        )
+    least = _least_generation(check, known)
+    if least and generation != least:
+        raise _refuse(
+            number,
+            f"volume {volume_id} generation {generation} was scrubbed, and generation {least} "
+            "was next",
         )
     check.volumes[volume_id] = _Volume(generation=generation, scrubbed=True)
 
