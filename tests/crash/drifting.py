@@ -36,7 +36,8 @@ class DriftingWorld(World):
         name = f"vol-{uuid4()}-g1"
         self.strays[name] = 0.0
         self.machine.storage._objects[name] = MemoryObject(size_bytes=CHUNK_BYTES, read_only=False)
-        MemoryFabric.export(self.machine.fabric, ExportSpec(target=name, luns=()))
+        with self._unseen():
+            MemoryFabric.export(self.machine.fabric, ExportSpec(target=name, luns=()))
         return name
 
     def lose_target(self, number: int = 0) -> None:
@@ -44,7 +45,17 @@ class DriftingWorld(World):
         targets = sorted(self.machine.fabric._exports)
         if targets:
             self.targets_lost = True
-            MemoryFabric.unexport(self.machine.fabric, targets[number % len(targets)])
+            with self._unseen():
+                MemoryFabric.unexport(self.machine.fabric, targets[number % len(targets)])
+
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """What others do to the fabric is no instant of the engine's."""
+        fault, self.machine.fabric.fault = self.machine.fabric.fault, lambda _step: None
+        try:
+            yield
+        finally:
+            self.machine.fabric.fault = fault
 
     def lose_object(self, volume: Row) -> None:
         """Remove a volume's object."""

@@ -207,6 +207,7 @@ def drift(world: DriftingWorld) -> None:
         world.lose_target(number)
     world.compare()
     world.check()
+    stray = world.add_stray()
     for after in AfterScrub:
         world.lose_object(_of_pool(world, "drift", VolumeState.READY))
         world.compare()
@@ -219,7 +220,6 @@ def drift(world: DriftingWorld) -> None:
     assert Known.RELEASED is use.known
     world.mend_faulty()
     check_rest(world)
-    stray = world.add_stray()
     for _ in range(_LOOKS):
         world.compare()
         world.advance(_LOOK_S)

@@ -206,7 +206,7 @@ class World(Lives):
             return
         if not force:
             use.shut_down()
-        if use.known is Known.ATTACHED:
+        if use.known in {Known.ATTACHED, Known.UNDOING}:
             use.known = Known.RELEASING
         attachment_id = use.told.id
         answer = self.act(

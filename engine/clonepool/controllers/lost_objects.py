@@ -60,6 +60,7 @@ class LostObjects:
         if self._context.state.write(lambda each: self._take_out(each, row, reason, text)):
             reach(Point.OBJECT_LOST)
             self._unexport(row)
+            reach(Point.OBJECT_UNEXPORTED)
             self._context.signals.changed()
 
     def _take_out(self, transaction: Transaction, row: VolumeRow, reason: str, text: str) -> bool:
