@@ -56,7 +56,6 @@ class Point(StrEnum):
     EXPORT_TELLING = "export.telling"  # before an event about the fabric
 
     # storage and fabric, compared with the rows
-    EXPORT_STRAY = "export.stray"  # no row accounts for it; before it is removed
     OBJECT_LOST = "object.lost"  # out of service; its export still is there
     OBJECT_UNEXPORTED = "object.unexported"  # out of service, and out of reach; not looked further
     ORPHAN_DUE = "orphan.due"  # no row has come; nothing of it is removed

@@ -10,6 +10,7 @@ from clonepool.backends.memory import CHUNK_BYTES, MemoryObject
 from clonepool.domain.states import AfterScrub, ScrubMethod, VolumeState
 from clonepool.fabrics.base import ExportSpec
 from clonepool.fabrics.memory import MemoryFabric
+from clonepool.testing.engines import FABRIC
 from tests.crash.rows import Row
 from tests.crash.world import World
 
@@ -22,12 +23,15 @@ class DriftingWorld(World):
     def compare(self) -> bool:
         """The engine compares what is there with its rows; False when it died of it."""
         done = self.act(lambda: self.life.compare() or True) is True
-        if done and not self.exports_lost:
+        exports = self.life.engine._exports
+        # a fabric that was just restarted, or is just come to know, is looked at next time
+        if done and exports.is_settled(FABRIC, self.machine.fabric):
             self.targets_lost = False
         return done
 
     def compare_to_the_end(self) -> None:
         """Until one comparison was not cut off."""
+        self.watch()
         while not self.compare():
             pass
 

@@ -23,6 +23,7 @@ from tests.crash.rows import RowReader, Rows
 from tests.crash.stepped import Machine, SteppedEngine
 from tests.crash.users import Told
 
+_IN_HAND = {"attaching", "detaching"}
 Answer = TypeVar("Answer")
 
 
@@ -278,6 +279,8 @@ class Lives:
     def _is_open(self) -> bool:
         rows = self.rows()
         waits = any(each.state == "waiting" for each in rows.attachments)
+        # what a death left in the middle of a grant or a release is looked for after a while
+        waits = waits or any(each.state in _IN_HAND for each in rows.volumes)
         return waits or any(each.run_after < NEVER for each in rows.operations)
 
 

@@ -46,6 +46,11 @@ class Mutant:
     suite: tuple[str, ...] = ()
 
 
+def one(name: str, file: str, old: str, new: str = "", *, alone: bool = True) -> Mutant:
+    """A fault that is one edit."""
+    return Mutant(name=name, edits=(Edit(file=file, old=old, new=new),), alone=alone)
+
+
 def plant(folder: Path, mutants: Iterable[Mutant]) -> Path:
     """A copy of the package with these faults, to be put first on the import path."""
     package = folder / "clonepool"
@@ -64,7 +69,7 @@ NO_GUARDS: Final = (
     Edit(
         file="store/migrate.py",
         old="    connection.commit()\n",
-        new='    triggers = "SELECT name FROM sqlite_master WHERE type = \'trigger\'"\n'
+        new="    triggers = \"SELECT name FROM sqlite_master WHERE type = 'trigger'\"\n"
         "    for (name,) in connection.exec_driver_sql(triggers).all():\n"
         '        connection.exec_driver_sql(f"DROP TRIGGER {name}")\n'
         "    connection.commit()\n",

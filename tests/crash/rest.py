@@ -65,7 +65,10 @@ def unequal(world: World) -> Iterator[str]:
     if exported != targets:
         yield f"exported: {sorted(targets)}; in the rows: {sorted(exported)}"
     holders = {use.told.id for use in world.told.of(Known.ATTACHED) if use.told}
-    unsure = {use.name for use in world.told.of(Known.ASKED, Known.WAITING, Known.RELEASING, Known.UNDOING)}
+    unsure = {
+        use.name
+        for use in world.told.of(Known.ASKED, Known.WAITING, Known.RELEASING, Known.UNDOING)
+    }
     for each in rows.attachments:
         if each.id not in holders and each.name not in unsure:
             yield f"{each} is held, and nobody knows of it"

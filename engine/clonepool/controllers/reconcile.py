@@ -166,7 +166,7 @@ class Reconcile:
             # a release that is undone has its target again, of the same name
             with self._context.targets.of(target):
                 if seen == {row for row in self._fabric_rows(name) if row.name == target}:
-                    reach(Point.EXPORT_STRAY)
+                    reach(Point.RECONCILING)
                     fabric.unexport(target)
                     removed.add(target)
         if removed:
