@@ -67,7 +67,7 @@ class DriftingWorld(World):
         self.machine.storage._objects.pop(volume.object_name)
 
     def spoil_next(self, method: ScrubMethod) -> None:
-        """Have the storage tell that it erased, or cloned, and leave a chunk as it should not be."""
+        """Have the storage say that it erased, or cloned, and leave a chunk as it must not be."""
         real = self.machine.storage.on_step
         at = "clone.done" if method is ScrubMethod.REFORMAT else "erase.done"
 

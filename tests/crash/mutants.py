@@ -7,7 +7,6 @@ from typing import Final
 from tests.crash.mutants_kept import MUTANTS_OF_WHAT_IS_KEPT
 from tests.crash.planting import Edit, Mutant, one
 
-
 _ATTACHMENTS = "controllers/attachments.py"
 _ALLOCATION = "store/allocation.py"
 _CLONES = "controllers/clones.py"

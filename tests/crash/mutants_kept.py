@@ -50,7 +50,7 @@ MUTANTS_OF_WHAT_IS_KEPT: Final = (
                 old='        "DELETE FROM released_attachment "\n'
                 '        "WHERE volume_id IN (SELECT id FROM volume WHERE scrub_run_id = ?)",',
                 new='        "DELETE FROM released_attachment "\n'
-                '        "WHERE volume_id IN (SELECT id FROM volume WHERE scrub_run_id = ? AND 0)",',
+                '        "WHERE volume_id IN (SELECT id FROM volume WHERE ? IS NULL)",',
             ),
             Edit(
                 file="store/released.py",
