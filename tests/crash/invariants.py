@@ -13,7 +13,7 @@ from clonepool.backends.memory import MemoryBackend
 from clonepool.domain.states import CAPACITY_STATES, AfterScrub, VolumeState
 from clonepool.fabrics.memory import MemoryFabric
 from tests.crash.rows import Row, Rows
-from tests.crash.users import IMAGE_BYTES, Known, Told, marks_in, owner_of, used_by
+from tests.crash.users import IMAGE_BYTES, Known, Told, golden, marks_in, owner_of, used_by
 
 V = VolumeState
 _HELD = {V.ATTACHING, V.ALLOCATED, V.DETACHING}
@@ -129,6 +129,17 @@ def own_bytes_are_kept(seen: Seen) -> Iterator[str]:
             continue
         if kept.read_at(0, IMAGE_BYTES) != used_by(owner, numbers[volume.image_version_id]):
             yield f"{volume} does not hold what {owner} wrote"
+
+
+def ready_is_as_its_image(seen: Seen) -> Iterator[str]:
+    """2. What can be handed out is its version of the image, to the last byte."""
+    numbers = {version.id: version.number for version in seen.rows.versions}
+    for volume in seen.rows.volumes:
+        kept = seen.storage._find(volume.object_name)
+        if volume.state != V.READY or kept is None:
+            continue
+        if kept.read_at(0, IMAGE_BYTES) != golden(numbers[volume.image_version_id]):
+            yield f"{volume} is not as version {numbers[volume.image_version_id]}"
 
 
 def scrubbed_before_reuse(seen: Seen) -> Iterator[str]:
@@ -344,6 +355,7 @@ CHECKS: tuple[Check, ...] = (
     one_user_a_server,
     no_byte_crosses,
     own_bytes_are_kept,
+    ready_is_as_its_image,
     scrubbed_before_reuse,
     released_is_unreachable,
     only_its_server_is_admitted,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 
 from clonepool.backends.memory import CHUNK_BYTES, MemoryBackend, MemoryObject
 from clonepool.domain.model import Attachment, AttachmentSpec, ServerSpec, SystemUser
@@ -25,6 +26,7 @@ USERS = (
 )
 
 
+@cache
 def golden(number: int) -> bytes:
     """The bytes of a version of the master image."""
     text = f"golden bytes of version {number:04}, ".encode()
@@ -41,6 +43,7 @@ def mark_of(owner: str) -> bytes:
     return (_MARK + owner.encode()).ljust(_MARK_BYTES, b".")
 
 
+@cache
 def used_by(owner: str, number: int) -> bytes:
     """A version's bytes with the marks that a server wrote over them."""
     mark = mark_of(owner)

@@ -123,8 +123,9 @@ def scrub_and_read_back(world: DriftingWorld) -> None:
         while world.die_at is not None:
             world.look()
             world.work()
-        # what follows is made before its row says so
+        # what follows is made before its row says so; and then it is of an old version
         world.compare()
+        world.change_image("image")
         check_rest(world)
         world.delete_pool(pool)
         check_rest(world)
