@@ -11,7 +11,7 @@ from clonepool.errors import (
     NotFound,
 )
 from clonepool.testing.engines import EngineRig
-from tests.controllers.drifting import STRAY, look, memory, names, quarantine
+from tests.controllers.drifting import STRAY, after_the_first_look, look, memory, names, quarantine
 from tests.controllers.steps import login
 
 V = VolumeState
@@ -105,7 +105,10 @@ def test_a_replica_whose_object_is_gone_and_not_missed_yet_is_not_given_to_a_ser
     pool: EngineRig,
 ) -> None:
     """The caller is told so, asks again, and gets another one."""
-    lost = pool.volumes(state="ready")[0]
+    after_the_first_look(pool)
+    pool.update_pool(min_ready=1)
+    pool.wait_ready(1)
+    (lost,) = pool.volumes(state="ready")
     pool.storage.delete(name=lost.object_name)
     with pytest.raises(FailedPrecondition, match=f"{lost.object_name} is not .* ask for another"):
         pool.attach("a")
@@ -125,6 +128,7 @@ def test_an_attachment_whose_object_is_gone_is_not_told_to_be_gone_itself(pool: 
 
 
 def test_a_release_is_not_undone_when_the_object_is_gone(pool: EngineRig) -> None:
+    after_the_first_look(pool)
     attached = pool.attach_and_wait("a")
     volume = pool.volume(attached.volume_id)
     pool.release(attached)
