@@ -403,8 +403,9 @@ class EngineServicer:
         pool and system user are the same and the volume is still `released` (`resumed_release`).
         INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
         FAILED_PRECONDITION: server of another system user, image of another system user, no server
-        matches the selector, the replica's object is gone from its storage; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
-        that is no use is no error: it goes on without, and `hold_note` says why.
+        matches the selector, the replica's object is gone from its storage (OBJECT_MISSING);
+        RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold` that is no use is no
+        error: it goes on without, and `hold_note` says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -94,8 +94,9 @@ class EngineStub:
     pool and system user are the same and the volume is still `released` (`resumed_release`).
     INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
     FAILED_PRECONDITION: server of another system user, image of another system user, no server
-    matches the selector, the replica's object is gone from its storage; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
-    that is no use is no error: it goes on without, and `hold_note` says why.
+    matches the selector, the replica's object is gone from its storage (OBJECT_MISSING);
+    RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold` that is no use is no
+    error: it goes on without, and `hold_note` says why.
     """
     GetAttachment: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetAttachmentRequest, _engine_pb2.Attachment]
     """NOT_FOUND; FAILED_PRECONDITION: the volume's object is gone from its storage (OBJECT_MISSING).
@@ -242,8 +243,9 @@ class EngineAsyncStub(EngineStub):
     pool and system user are the same and the volume is still `released` (`resumed_release`).
     INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
     FAILED_PRECONDITION: server of another system user, image of another system user, no server
-    matches the selector, the replica's object is gone from its storage; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
-    that is no use is no error: it goes on without, and `hold_note` says why.
+    matches the selector, the replica's object is gone from its storage (OBJECT_MISSING);
+    RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold` that is no use is no
+    error: it goes on without, and `hold_note` says why.
     """
     GetAttachment: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetAttachmentRequest, _engine_pb2.Attachment]  # type: ignore[assignment]
     """NOT_FOUND; FAILED_PRECONDITION: the volume's object is gone from its storage (OBJECT_MISSING).
@@ -501,8 +503,9 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         pool and system user are the same and the volume is still `released` (`resumed_release`).
         INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
         FAILED_PRECONDITION: server of another system user, image of another system user, no server
-        matches the selector, the replica's object is gone from its storage; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
-        that is no use is no error: it goes on without, and `hold_note` says why.
+        matches the selector, the replica's object is gone from its storage (OBJECT_MISSING);
+        RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold` that is no use is no
+        error: it goes on without, and `hold_note` says why.
         """
 
     @_abc_1.abstractmethod
