@@ -26,7 +26,12 @@ class DriftingWorld(World):
         exports = self.life.engine._exports
         # a fabric that was just restarted, or is just come to know, is looked at next time
         if done and exports.is_settled(FABRIC, self.machine.fabric):
-            self.targets_lost = False
+            # what is being granted, or was when an engine died, is looked at once it is allocated
+            self.targets_lost = any(
+                volume.object_name not in self.machine.fabric._exports
+                for volume in self.rows().volumes
+                if volume.state == VolumeState.ATTACHING
+            )
         return done
 
     def compare_to_the_end(self) -> None:

@@ -50,7 +50,7 @@ class AnyInstant(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.world.die_in = []
+            self.world.settle()
             self.world.compare_to_the_end()
             self.world.mend_faulty()
             check_rest(self.world)
