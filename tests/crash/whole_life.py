@@ -134,7 +134,7 @@ def scrub_and_read_back(world: DriftingWorld) -> None:
 def come_back(world: DriftingWorld) -> None:
     """A release undone; an attachment resumed, by its own system user only; too late for both."""
     policy = ScrubPolicy(threshold=3, method=ScrubMethod.ZERO, undo_window_s=60, max_age_s=300)
-    world.create_pool("back", image="image", scrub=policy, min_ready=1, max_replicas=2)
+    world.create_pool("back", image="image", scrub=policy, min_ready=1, max_replicas=4)
     use = world.new_use("back", server=1, user=0)
     world.settle_and_ask(use)
     world.release(use, force=True)
@@ -193,6 +193,8 @@ def hold_for_tickets(world: DriftingWorld) -> None:
     check_rest(world)
     for holder in (stranger, *holders):
         world.release(holder, force=True)
+    world.hold("held", count=2, seconds=300.0)
+    check_rest(world)
     world.delete_pool("held")
     check_rest(world)
 
