@@ -37,7 +37,11 @@ class Point(StrEnum):
     CLONE_MADE = "clone.made"  # the object is there; no export
     DELETE_UNEXPORTED = "delete.unexported"  # no export; the object is still there
     SCRUB_UNEXPORTED = "scrub.unexported"  # looked at once more; nothing erased
-    SCRUB_ERASED = "scrub.erased"  # overwritten; the object is still there
+    SCRUB_ERASED = "scrub.erased"  # overwritten, and read back; the object is still there
+    SCRUB_READ = "scrub.read"  # read back; what was read is not noted
+    SCRUB_EMPTIED = "scrub.emptied"  # the object is gone; what follows it is not made
+    SCRUB_REMADE = "scrub.remade"  # what follows is made already; it is not read back
+    SCRUB_BEGUN_AGAIN = "scrub.begun_again"  # what an earlier attempt made is gone
     IMPORT_STAGED = "import.staged"  # made ready beside the storage
     IMPORT_STORED = "import.stored"  # one portion is on the storage; its version is not ready
     VERSION_PORTION_DELETED = "version.portion_deleted"  # of an old version
@@ -50,6 +54,13 @@ class Point(StrEnum):
     EXPORT_REMADE = "export.remade"  # there again; its server is not admitted yet
     EXPORT_LEFT_OVER = "export.left_over"  # one whose volume went meanwhile, before it is removed
     EXPORT_TELLING = "export.telling"  # before an event about the fabric
+
+    # storage and fabric, compared with the rows
+    OBJECT_LOST = "object.lost"  # out of service; its export still is there
+    OBJECT_UNEXPORTED = "object.unexported"  # out of service, and out of reach; not looked further
+    ORPHAN_DUE = "orphan.due"  # no row has come; nothing of it is removed
+    ORPHAN_UNEXPORTED = "orphan.unexported"  # the object still is there
+    ORPHAN_DELETED = "orphan.deleted"  # still listed in quarantine
 
 
 # the name, and what it is about: the kind of operation where several share a point

@@ -7,10 +7,11 @@ import pytest
 from clonepool.domain.model import PageRequest, Ref
 from clonepool.domain.states import VolumeState
 from clonepool.errors import (
+    FailedPrecondition,
     NotFound,
 )
 from clonepool.testing.engines import EngineRig
-from tests.controllers.drifting import STRAY, look, memory, names, quarantine
+from tests.controllers.drifting import STRAY, after_the_first_look, look, memory, names, quarantine
 from tests.controllers.steps import login
 
 V = VolumeState
@@ -98,6 +99,48 @@ def test_a_released_volume_whose_object_is_gone_is_faulty_and_keeps_its_last_use
     assert (V.FAULTY, attached.id) == (after.state, after.last_attachment_id)
     assert after.last_system_user is not None
     pool.wait_event("OBJECT_MISSING")
+
+
+def test_a_replica_whose_object_is_gone_and_not_missed_yet_is_not_given_to_a_server(
+    pool: EngineRig,
+) -> None:
+    """The caller is told so, asks again, and gets another one."""
+    after_the_first_look(pool)
+    pool.update_pool(min_ready=1)
+    pool.wait_ready(1)
+    (lost,) = pool.volumes(state="ready")
+    pool.storage.delete(name=lost.object_name)
+    with pytest.raises(FailedPrecondition, match=f"{lost.object_name} is not .* ask for another"):
+        pool.attach("a")
+    assert V.RELEASED is pool.volume(lost.id).state
+    assert lost.id != pool.attach_and_wait("a").volume_id
+
+
+def test_an_attachment_whose_object_is_gone_is_not_told_to_be_gone_itself(pool: EngineRig) -> None:
+    """A program that refreshes its state would else forget the attachment and ask for another."""
+    attached = pool.attach_and_wait("a")
+    pool.storage.delete(name=pool.volume(attached.volume_id).object_name)
+    with pytest.raises(FailedPrecondition, match="put the file back"):
+        pool.engine.attachments.get(ref=Ref(id=attached.id))
+    pool.release(attached)
+    with pytest.raises(NotFound):
+        pool.engine.attachments.get(ref=Ref(id=attached.id))
+
+
+def test_a_release_is_not_undone_when_the_object_is_gone(pool: EngineRig) -> None:
+    after_the_first_look(pool)
+    attached = pool.attach_and_wait("a")
+    volume = pool.volume(attached.volume_id)
+    pool.release(attached)
+    pool.storage.delete(name=volume.object_name)
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition, match="put the file back"):
+            pool.engine.attachments.undo_release(attachment="a")
+        assert V.RELEASED is pool.volume(volume.id).state
+    look(pool)
+    assert V.FAULTY is pool.volume(volume.id).state
+    with pytest.raises(FailedPrecondition, match="is faulty: it can't come back"):
+        pool.engine.attachments.undo_release(attachment="a")
 
 
 def test_an_image_that_lost_its_object_stops_its_pool_until_it_is_back(pool: EngineRig) -> None:

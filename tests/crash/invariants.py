@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clonepool.backends.memory import MemoryBackend
 from clonepool.domain.states import CAPACITY_STATES, AfterScrub, VolumeState
 from clonepool.fabrics.memory import MemoryFabric
 from tests.crash.rows import Row, Rows
-from tests.crash.users import Known, Told, marks_in
+from tests.crash.users import IMAGE_BYTES, Known, Told, golden, marks_in, owner_of, used_by
 
 V = VolumeState
 _HELD = {V.ATTACHING, V.ALLOCATED, V.DETACHING}
@@ -21,6 +21,9 @@ _HELD = {V.ATTACHING, V.ALLOCATED, V.DETACHING}
 _UNSCRUBBED = _HELD | {V.RELEASED, V.SCRUBBING, V.FAULTY}
 _HAS_OBJECT = _HELD | {V.READY, V.RELEASED}
 _HAS_EXPORT = {V.READY, V.ATTACHING, V.ALLOCATED}
+_AHEAD_S = 60.0
+# runs of a volume that could not be scrubbed before, and of what nothing can come back from
+_WITHOUT_WINDOW = {"deletion", "retry", "destroy"}
 _MAY_HAVE_EXPORT = _HAS_EXPORT | {V.CLONING, V.DETACHING, V.DELETING}
 
 
@@ -37,6 +40,12 @@ class Seen:
     # object names that a worker whose lease is over may have made, and left
     may_be_left: frozenset[str] = frozenset()
     exports_may_be_left: bool = False
+    # objects that somebody removed behind the engine's back, and those that somebody put there,
+    # with how long the engine may have watched these
+    removed: frozenset[str] = frozenset()
+    strays: Mapping[str, float] = field(default_factory=dict)
+    orphan_grace_s: float = 3600.0
+    now: float = 0.0
 
     @property
     def by_object(self) -> Mapping[str, Row]:
@@ -90,7 +99,7 @@ def one_user_a_server(seen: Seen) -> Iterator[str]:
 
 def no_byte_crosses(seen: Seen) -> Iterator[str]:
     """2. What can be handed out, or is, holds no mark but that of who has it."""
-    names = {each.id: each.name for each in seen.rows.attachments}
+    names = {each.id: owner_of(each.name, each.user_name) for each in seen.rows.attachments}
     for object_name, kept in seen.storage._objects.items():
         volume = seen.by_object.get(object_name)
         marks = set(marks_in(kept))
@@ -103,6 +112,34 @@ def no_byte_crosses(seen: Seen) -> Iterator[str]:
             continue
         if marks - allowed:
             yield f"{volume.state if volume else 'no'} volume {object_name} holds marks of {marks}"
+
+
+def own_bytes_are_kept(seen: Seen) -> Iterator[str]:
+    """2. Until a scrub takes it, a volume holds what its own user wrote, and so comes back."""
+    numbers = {version.id: version.number for version in seen.rows.versions}
+    for use in seen.told.uses.values():
+        if use.wrote is None:
+            continue
+        volume_id, generation, owner = use.wrote
+        volume = seen.rows.volume(volume_id)
+        if volume is None or volume.generation != generation:
+            continue
+        kept = seen.storage._find(volume.object_name)
+        if kept is None or volume.state not in _HELD | {V.RELEASED}:
+            continue
+        if kept.read_at(0, IMAGE_BYTES) != used_by(owner, numbers[volume.image_version_id]):
+            yield f"{volume} does not hold what {owner} wrote"
+
+
+def ready_is_as_its_image(seen: Seen) -> Iterator[str]:
+    """2. What can be handed out is its version of the image, to the last byte."""
+    numbers = {version.id: version.number for version in seen.rows.versions}
+    for volume in seen.rows.volumes:
+        kept = seen.storage._find(volume.object_name)
+        if volume.state != V.READY or kept is None:
+            continue
+        if kept.read_at(0, IMAGE_BYTES) != golden(numbers[volume.image_version_id]):
+            yield f"{volume} is not as version {numbers[volume.image_version_id]}"
 
 
 def scrubbed_before_reuse(seen: Seen) -> Iterator[str]:
@@ -124,6 +161,9 @@ def released_is_unreachable(seen: Seen) -> Iterator[str]:
     for volume in seen.rows.volumes:
         export = seen.fabric._exports.get(volume.object_name)
         if volume.state not in {V.RELEASED, V.SCRUBBING, V.FAULTY} or export is None:
+            continue
+        if volume.object_name in seen.removed and export.access is None and not export.sessions:
+            # it was ready when its object went; the export of nothing follows it
             continue
         may_be_left = seen.exports_may_be_left and volume.object_name in seen.may_be_left
         if not may_be_left and not seen.may_be_remade(volume.object_name):
@@ -147,15 +187,28 @@ def only_its_server_is_admitted(seen: Seen) -> Iterator[str]:
             yield f"{target} of {holder} asks for the account {export.access.chap}"
 
 
+def accounted(rows: Rows) -> set[str]:
+    """Each object that may be there: what takes a scrubbed one's place is made in the scrub."""
+    names = {volume.object_name for volume in rows.volumes} | rows.portions().keys()
+    following = (
+        f"vol-{volume.id}-g{volume.generation + 1}"
+        for volume in rows.volumes
+        if volume.state == V.SCRUBBING
+    )
+    return names | set(following)
+
+
 def nothing_without_a_row(seen: Seen) -> Iterator[str]:
     """4. What the storage and the fabric hold has its row: the intent was written first."""
-    portions = seen.rows.portions()
+    known = accounted(seen.rows) | seen.may_be_left | seen.strays.keys()
     for name in seen.storage._objects:
-        if name not in seen.by_object and name not in portions and name not in seen.may_be_left:
+        if name not in known:
             yield f"{name} is on the storage without a row"
     for target in seen.fabric._exports:
         volume = seen.by_object.get(target)
         if volume is not None and volume.state in _MAY_HAVE_EXPORT:
+            continue
+        if target in seen.removed | seen.strays.keys():
             continue
         may_be_left = seen.exports_may_be_left and target in seen.may_be_left
         if not may_be_left and not seen.may_be_remade(target):
@@ -164,12 +217,20 @@ def nothing_without_a_row(seen: Seen) -> Iterator[str]:
 
 def no_row_claims_what_is_absent(seen: Seen) -> Iterator[str]:
     """4. A volume that may be used is there, whole, and exported."""
+    resumed = {
+        volume.id
+        for volume in seen.rows.volumes
+        if volume.state == V.ATTACHING
+        and any(a.volume_id == volume.id and a.resumed_release for a in seen.rows.attachments)
+    }
     for volume in seen.rows.volumes:
         has_object = seen.storage._find(volume.object_name) is not None
-        if volume.state in _HAS_OBJECT and not has_object and not volume.slot:
+        is_removed = volume.object_name in seen.removed
+        if volume.state in _HAS_OBJECT and not has_object and not (volume.slot or is_removed):
             yield f"{volume} has no object"
-        absent = volume.object_name not in seen.fabric._exports
-        if volume.state in _HAS_EXPORT and absent and not seen.exports_lost:
+        # one that comes back is exported while it is granted
+        absent = volume.object_name not in seen.fabric._exports and volume.id not in resumed
+        if volume.state in _HAS_EXPORT and absent and not (seen.exports_lost or is_removed):
             yield f"{volume} is not exported"
     for version in seen.rows.versions:
         stored = version.rw_object or version.ro_object
@@ -238,11 +299,63 @@ def told_created_holds(seen: Seen) -> Iterator[str]:
             yield f"{each} was told to be deleted, and still is there"
 
 
+def quarantine_is_for_strays(seen: Seen) -> Iterator[str]:
+    """4. What a row accounts for is no orphan, and no orphan goes before its grace is over."""
+    known = accounted(seen.rows)
+    for orphan in seen.rows.orphans:
+        if orphan.name in known:
+            yield f"{orphan.name} is in quarantine, and a row accounts for it"
+    for name, watched_s in seen.strays.items():
+        if seen.storage._find(name) is None and watched_s < seen.orphan_grace_s - 1:
+            yield f"{name} was deleted after {watched_s:g} s"
+
+
+def undo_window_is_kept(seen: Seen) -> Iterator[str]:
+    """A run takes nothing whose release can still be undone."""
+    runs = {run.id: run for run in seen.rows.runs}
+    windows = {p.id: p.scrub_undo_window_s for p in seen.rows.pools if p.deleted_at is None}
+    for volume in seen.rows.volumes:
+        run = runs.get(volume.scrub_run_id)
+        if volume.state != V.SCRUBBING or run is None or run.trigger in _WITHOUT_WINDOW:
+            continue
+        if volume.object_name in seen.removed or volume.released_at > run.started_at + _AHEAD_S:
+            # what is gone can't come back; a clock set back tells nobody how long ago it was
+            continue
+        if run.started_at - volume.released_at < windows.get(volume.pool_id, 0.0):
+            yield f"{volume} was released at {volume.released_at}, its run began {run.started_at}"
+
+
+def told_holds_hold(seen: Seen) -> Iterator[str]:
+    """5. Who was told to hold so many does: less what was taken by the ticket, and no less."""
+    rows = {(each.ticket, each.pool_name): each for each in _named_holds(seen.rows)}
+    for ticket in seen.told.tickets.values():
+        if not ticket.id:
+            continue
+        row = rows.get((ticket.id, ticket.pool))
+        lives = row is not None and row.expires_at > seen.now
+        if ticket.is_over and lives:
+            yield f"{ticket} was told to be over, and holds {row.remaining if row else 0}"
+        may_be_over = ticket.is_over or ticket.is_asked_back or ticket.pool not in seen.told.pools
+        if may_be_over or ticket.expires_at <= seen.now + 1:
+            continue
+        most = ticket.count - ticket.used
+        if row is None or not most - ticket.in_doubt <= row.remaining <= most:
+            yield f"{ticket} holds {row.remaining if row else None}"
+
+
+def _named_holds(rows: Rows) -> Iterator[Row]:
+    names = {pool.id: pool.name for pool in rows.pools}
+    for each in rows.holds:
+        yield Row({**each.columns, "pool_name": names.get(each.pool_id, "")})
+
+
 Check = Callable[[Seen], Iterator[str]]
 CHECKS: tuple[Check, ...] = (
     one_attachment_each,
     one_user_a_server,
     no_byte_crosses,
+    own_bytes_are_kept,
+    ready_is_as_its_image,
     scrubbed_before_reuse,
     released_is_unreachable,
     only_its_server_is_admitted,
@@ -252,4 +365,7 @@ CHECKS: tuple[Check, ...] = (
     told_attached_holds,
     told_released_holds,
     told_created_holds,
+    quarantine_is_for_strays,
+    undo_window_is_kept,
+    told_holds_hold,
 )

@@ -23,6 +23,7 @@ from tests.crash.rows import RowReader, Rows
 from tests.crash.stepped import Machine, SteppedEngine
 from tests.crash.users import Told
 
+_IN_HAND = {"attaching", "detaching"}
 Answer = TypeVar("Answer")
 
 
@@ -51,6 +52,11 @@ class Lives:
         self.die_in: list[int] = []
         self.die_at: Point | None = None
         self.exports_lost = False
+        # what happened behind the engine's back: targets and objects that were removed, and objects
+        # that were put there, with how long it may have watched these
+        self.targets_lost = False
+        self.removed: set[str] = set()
+        self.strays: dict[str, float] = {}
         self.may_be_left: set[str] = set()
         self.exports_may_be_left = False
         # several threads: called at each point, and what others did meanwhile is nobody's fault
@@ -125,9 +131,12 @@ class Lives:
             storage=self.machine.storage,
             fabric=self.machine.fabric,
             told=self.told,
-            exports_lost=self.exports_lost,
+            exports_lost=self.exports_lost or self.targets_lost,
             may_be_left=frozenset(self.may_be_left),
             exports_may_be_left=self.exports_may_be_left,
+            removed=frozenset(self.removed),
+            strays=self.strays,
+            now=self.machine.clock(),
         )
 
     def rows(self) -> Rows:
@@ -191,7 +200,7 @@ class Lives:
         try:
             self.life = SteppedEngine(self.machine)
             self.life.start()
-            self.exports_lost = False
+            self.exports_lost = self.targets_lost = False
         except Died:
             # in the middle of its start: it is started once more
             pass
@@ -220,6 +229,11 @@ class Lives:
 
     def advance(self, seconds: float) -> None:
         """Time passes; leases are renewed in time, and the fabric is looked at."""
+        for name in self.strays:
+            self.strays[name] += max(seconds, 0.0)
+        for ticket in self.told.tickets.values():
+            # after the clock was set back, it holds for as long as it was asked for, from then
+            ticket.expires_at += min(seconds, 0.0)
         self.machine.clock.advance(seconds)
         self.act(self.life.beat)
         self.watch()
@@ -232,6 +246,8 @@ class Lives:
             return True
 
         if self.act(look):
+            if self.exports_lost:
+                self.targets_lost = False
             self.exports_lost = False
 
     def lose_exports(self) -> None:
@@ -263,6 +279,8 @@ class Lives:
     def _is_open(self) -> bool:
         rows = self.rows()
         waits = any(each.state == "waiting" for each in rows.attachments)
+        # what a death left in the middle of a grant or a release is looked for after a while
+        waits = waits or any(each.state in _IN_HAND for each in rows.volumes)
         return waits or any(each.run_after < NEVER for each in rows.operations)
 
 

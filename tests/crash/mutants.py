@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.crash.planting import Edit, Mutant
-
-
-def _one(name: str, file: str, old: str, new: str = "", *, alone: bool = True) -> Mutant:
-    return Mutant(name=name, edits=(Edit(file=file, old=old, new=new),), alone=alone)
-
+from tests.crash.mutants_kept import MUTANTS_OF_WHAT_IS_KEPT
+from tests.crash.planting import Edit, Mutant, one
 
 _ATTACHMENTS = "controllers/attachments.py"
 _ALLOCATION = "store/allocation.py"
 _CLONES = "controllers/clones.py"
+_ERASING = "controllers/erasing.py"
 _EXPORTS = "controllers/exports.py"
 _FILLING = "controllers/filling.py"
 _OPERATIONS = "store/operations.py"
@@ -22,8 +19,9 @@ _SCRUBBING = "controllers/scrubbing.py"
 _WORKER = "controllers/worker.py"
 
 MUTANTS: Final = (
+    *MUTANTS_OF_WHAT_IS_KEPT,
     # releasing
-    _one("released without unexport", _ATTACHMENTS, "        fabric.unexport(held.target)\n"),
+    one("released without unexport", _ATTACHMENTS, "        fabric.unexport(held.target)\n"),
     Mutant(
         name="released before it is unexported",
         edits=(
@@ -58,91 +56,91 @@ MUTANTS: Final = (
             ),
         ),
     ),
-    _one(
+    one(
         "release told before it is durable",
         _ATTACHMENTS,
         "        self._context.state.write(change)\n\n    def tidy(self)",
         "        self._context.state.defer(change)\n\n    def tidy(self)",
     ),
-    _one(
+    one(
         "release leaves the sessions alive",
         "fabrics/memory.py",
         "    for session in export.sessions:\n        session.alive = False\n",
     ),
-    _one(
+    one(
         "detaching not finished after a crash",
         _ATTACHMENTS,
         "for held in detaching:",
         "for held in ():",
     ),
-    _one(
+    one(
         "server not vacated",
         _RELEASE,
         "    allocation_servers.vacate(transaction, server_id=held.attachment.server_id)\n",
     ),
     # attaching
-    _one(
+    one(
         "claim takes released volumes",
         _ALLOCATION,
         "WHERE pool_id = :pool AND state = 'ready' AND image_version_id = :version",
         "WHERE pool_id = :pool AND state IN ('ready', 'released') AND image_version_id = :version",
     ),
-    _one(
+    one(
         "claim takes what another has",
         _ALLOCATION,
         "WHERE pool_id = :pool AND state = 'ready' AND image_version_id = :version",
         "WHERE pool_id = :pool AND state IN ('ready', 'allocated') AND image_version_id = :version",
     ),
-    _one("waiters are overtaken", _ALLOCATION, "AND ahead.n < :place", "AND ahead.n > :place"),
-    _one(
+    one("waiters are overtaken", _ALLOCATION, "AND ahead.n < :place", "AND ahead.n > :place"),
+    one(
         "attached again for any token",
         _ALLOCATION,
         "    if token != request.token or digest != request.digest:",
         "    if digest != request.digest:",
     ),
-    _one(
+    one(
         "note of a grant lost",
         _ATTACHMENTS,
         "        release.mark_allocated(transaction, attachment_ids=granted,",
         "        release.mark_allocated(transaction, attachment_ids=[],",
     ),
-    _one(
+    one(
         "told before it is granted",
         _ATTACHMENTS,
         "        connection = self._grant(held)\n        if held",
         "        connection = self._connection(held)\n        if held",
     ),
-    _one(
+    one(
         "attaching not granted after a crash",
         _ATTACHMENTS,
         "for held in attaching:",
         "for held in ():",
     ),
-    _one(
+    one(
         "waiters who went away stay",
         _ATTACHMENTS,
         "            expired = attachments.has_expired_waiters(session, now=self._context.now())",
         "            expired = False",
     ),
-    _one(
+    one(
         "grant and revoke interleave",
         "controllers/context.py",
         "        return self._locks[hash(attachment_id) % self._COUNT]",
         "        return threading.RLock()",
     ),
     # cloning, filling, deleting
-    _one(
+    one(
         "ready without an export",
         _CLONES,
         "        fabric.export(self._exports.of_volume(volume, work.read_only))\n",
     ),
-    _one(
+    one(
         "ready without its clone",
         _CLONES,
         "        kind, used_bytes = self._clone(work, control)\n",
         '        kind, used_bytes = "thin", 0\n',
     ),
-    _one(
+    one(
         "row forgotten before its object is deleted",
         _CLONES,
         "        self._context.drivers.fabric(volume.fabric).unexport(volume.target)\n",
@@ -150,109 +148,115 @@ MUTANTS: Final = (
         "            lambda transaction: volumes.forget(transaction, volume_id=volume.id))\n"
         "        self._context.drivers.fabric(volume.fabric).unexport(volume.target)\n",
     ),
-    _one(
+    one(
         "object of a deleted volume left",
         _CLONES,
         "            self._context.drivers.backend(volume.storage)"
         ".delete(name=volume.object_name)\n",
         "            pass\n",
     ),
-    _one(
+    one(
         "export of a deleted volume left",
         _CLONES,
         "        self._context.drivers.fabric(volume.fabric).unexport(volume.target)\n",
     ),
-    _one(
+    one(
         "planned by counts of before",
         _FILLING,
         "count=min(plan.make, fresh.make, _AT_ONCE)",
         "count=min(plan.make, _AT_ONCE)",
     ),
-    _one(
+    one(
         "recycled beyond max_replicas",
         "domain/policy.py",
         "    return max(0, min(released, stock.short(spec), room))",
         "    return max(0, min(released, stock.short(spec) + 1))",
     ),
-    _one("tombstone of a pool ignored", _FILLING, "            self._clear_out(pool)\n"),
-    _one(
+    one("tombstone of a pool ignored", _FILLING, "            self._clear_out(pool)\n"),
+    one(
         "version deleted while volumes refer to it",
         "store/images.py",
         "        AND NOT EXISTS (SELECT 1 FROM volume WHERE image_version_id = v.id)\n",
     ),
-    _one(
+    one(
         "new version not rolled out",
         "domain/policy.py",
         "        retire_stale=retire_stale,\n",
         "        retire_stale=0,\n",
     ),
     # scrubbing
-    _one(
+    one(
         "scrub recorded and nothing erased",
         _SCRUBBING,
-        "        self._erase(volume, run, control)\n",
+        "        seen = self._erasing.erase(volume, run, control, reuse=reuse, "
+        "mode=pool.spec.clone_mode)\n",
+        "        seen = ReadBack()\n",
     ),
-    _one(
+    one(
         "scrubbed volume keeps its object",
-        _SCRUBBING,
-        "        backend.delete(name=volume.object_name)\n",
+        _ERASING,
+        "        backend.delete(name=volume.object_name)\n        return seen\n",
+        "        return seen\n",
     ),
-    _one(
+    one(
         "generation not raised by a scrub",
         _SCRUBBING,
         "generation=volume.generation + 1",
         "generation=volume.generation",
     ),
-    _one(
+    one(
         "another generation erased",
-        _SCRUBBING,
-        "        backend.delete(name=volume.object_name)\n",
-        '        backend.delete(name=f"{volume.object_name}0")\n',
+        _ERASING,
+        "            backend.delete(name=volume.object_name)\n"
+        "            reach(Point.SCRUB_EMPTIED)\n",
+        '            backend.delete(name=f"{volume.object_name}0")\n',
     ),
-    _one(
+    one(
         "scrub takes what is being released",
         "store/scrubs.py",
-        "WHERE pool_id = :pool AND (state = 'released'\n",
-        "WHERE pool_id = :pool AND (state IN ('released', 'detaching')\n",
+        "WHERE pool_id = :pool AND ({_ELIGIBLE}\n",
+        "WHERE pool_id = :pool AND ({_ELIGIBLE} OR state = 'detaching'\n",
     ),
-    _one(
+    one(
         "no scrub record",
-        "store/scrubs.py",
-        "FROM volume WHERE id = :volume AND generation = :generation AND state = 'scrubbing'",
-        "FROM volume WHERE id = :volume AND generation = :generation AND state = 'released'",
+        "store/scrub_records.py",
+        "FROM volume WHERE id = ? AND generation = ? AND state = 'scrubbing' AND NOT EXISTS",
+        "FROM volume WHERE id = ? AND generation = ? AND state = 'released' AND NOT EXISTS",
     ),
     # the worker
-    _one(
+    one(
         "end accepted from a stale worker",
         _OPERATIONS,
         "    WHERE id = ? AND fence = ? AND state = 'running'\n",
         "    WHERE id = ? AND ? > 0 AND state = 'running'\n",
     ),
-    _one(
+    one(
         "lease not looked at",
         _OPERATIONS,
         "        \"WHERE state = 'running' AND node = ? AND lease_until < ?\",",
         "        \"WHERE state = 'running' AND node = ? AND lease_until > 0 + 0 * ?\",",
     ),
-    _one(
+    one(
         "what runs is claimed again",
         _OPERATIONS,
-        "SELECT n FROM operation WHERE state = 'queued' AND node",
-        "SELECT n FROM operation WHERE state IN ('queued', 'running') AND node",
+        "SELECT n, run_after FROM operation WHERE state = 'queued'\n"
+        "                AND kind = 'scrub_volume'",
+        "SELECT n, run_after FROM operation WHERE state IN ('queued', 'running')\n"
+        "                AND kind = 'scrub_volume'",
     ),
-    _one(
+    one(
         "work of a dead engine not taken over",
         _OPERATIONS,
         "WHERE state = 'running' AND node = ? AND owner != ?\"",
         "WHERE state = 'never' AND node = ? AND owner != ?\"",
     ),
-    _one(
+    one(
         "failed work not tried again",
         _WORKER,
         "            if again_at is not None:\n",
         "            if again_at == 0.0:\n",
     ),
-    _one(
+    one(
         "work cut off by a shutdown is given up",
         _WORKER,
         "            if self._stopping.is_set():\n"
@@ -260,7 +264,7 @@ MUTANTS: Final = (
         "            if not self._stopping.is_set():\n"
         "                operations.put_back(transaction, operation=operation, run_after=0.0",
     ),
-    _one(
+    one(
         "volume moved whatever its state is",
         "store/volumes.py",
         '"WHERE id = :id AND state = :old AND generation = :generation",',
@@ -268,32 +272,33 @@ MUTANTS: Final = (
         alone=False,
     ),
     # exports
-    _one(
+    one(
         "stray exports left by a start",
         "fabrics/base.py",
         "        for stray in existing - wanted.keys():\n",
         "        for stray in ():\n",
     ),
-    _one(
+    one(
         "lost exports not made again",
         _EXPORTS,
         "        self._remake(name, fabric)\n",
     ),
-    _one(
+    one(
         "lost export granted to who gave it back",
         _EXPORTS,
         "            if fresh is None or fresh.attachment.state is not AttachmentState.ATTACHED:\n"
         "                return\n",
         "            fresh = held\n",
     ),
-    _one(
+    one(
         "exports left over by what went meanwhile",
         _EXPORTS,
-        "            reach(Point.EXPORT_LEFT_OVER)\n            fabric.unexport(target)\n",
-        "            pass\n",
+        "                    reach(Point.EXPORT_LEFT_OVER)\n"
+        "                    fabric.unexport(target)\n",
+        "                    pass\n",
     ),
     # the last look before an erasure: of no use as long as every release unexports
-    _one(
+    one(
         "scrub does not look for an export",
         _SCRUBBING,
         "        self._check_unexported(volume)\n",
@@ -373,4 +378,9 @@ PAIRS: Final = (
     ("work of a dead engine not taken over", "failed work not tried again"),
     ("server not vacated", "detaching not finished after a crash"),
     ("release told before it is durable", "note of a grant lost"),
+    ("resumed by another system user", "given back to another system user"),
+    (
+        "what an earlier attempt made is taken for the next generation",
+        "what is read back is not looked at",
+    ),
 )

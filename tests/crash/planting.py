@@ -46,6 +46,11 @@ class Mutant:
     suite: tuple[str, ...] = ()
 
 
+def one(name: str, file: str, old: str, new: str = "", *, alone: bool = True) -> Mutant:
+    """A fault that is one edit."""
+    return Mutant(name=name, edits=(Edit(file=file, old=old, new=new),), alone=alone)
+
+
 def plant(folder: Path, mutants: Iterable[Mutant]) -> Path:
     """A copy of the package with these faults, to be put first on the import path."""
     package = folder / "clonepool"
@@ -60,10 +65,14 @@ def plant(folder: Path, mutants: Iterable[Mutant]) -> Path:
 
 _MIGRATION = "store/migrations/versions/0001_first_light.py"
 NO_GUARDS: Final = (
+    # once all are made: a later revision changes those of an earlier one
     Edit(
-        file=_MIGRATION,
-        old="    for name, body in TRIGGERS.items():\n"
-        '        op.execute(f"CREATE TRIGGER {name} {body}")\n',
+        file="store/migrate.py",
+        old="    connection.commit()\n",
+        new="    triggers = \"SELECT name FROM sqlite_master WHERE type = 'trigger'\"\n"
+        "    for (name,) in connection.exec_driver_sql(triggers).all():\n"
+        '        connection.exec_driver_sql(f"DROP TRIGGER {name}")\n'
+        "    connection.commit()\n",
     ),
     Edit(
         file=_MIGRATION,

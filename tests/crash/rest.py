@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from clonepool import windows
+from clonepool.domain.audit_check import check_lines
 from clonepool.domain.states import CAPACITY_STATES, VolumeState
+from clonepool.errors import ClonepoolError
 from clonepool.store.operations import NEVER
 from tests.crash.rows import Row, Rows
 from tests.crash.users import Known
@@ -18,7 +22,7 @@ def check_rest(world: World) -> None:
     """Let the engine come to rest, and look. Raises AssertionError."""
     world.settle()
     world.check()
-    found = [text for check in (stuck, unequal, stock, unused) for text in check(world)]
+    found = [text for check in CHECKS for text in check(world)]
     assert not found, found
 
 
@@ -53,14 +57,18 @@ def unequal(world: World) -> Iterator[str]:
     found = set(storage._objects)
     if objects - found:
         yield f"in the rows and not on the storage: {sorted(objects - found)}"
-    if found - objects - world.may_be_left:
-        yield f"on the storage and not in the rows: {sorted(found - objects - world.may_be_left)}"
+    left = found - objects - world.may_be_left - world.strays.keys()
+    if left:
+        yield f"on the storage and not in the rows: {sorted(left)}"
     exported = {v.object_name for v in rows.volumes if v.state in {V.READY, V.ALLOCATED}}
-    targets = set(fabric._exports)
+    targets = set(fabric._exports) - world.strays.keys()
     if exported != targets:
         yield f"exported: {sorted(targets)}; in the rows: {sorted(exported)}"
     holders = {use.told.id for use in world.told.of(Known.ATTACHED) if use.told}
-    unsure = {use.name for use in world.told.of(Known.ASKED, Known.WAITING, Known.RELEASING)}
+    unsure = {
+        use.name
+        for use in world.told.of(Known.ASKED, Known.WAITING, Known.RELEASING, Known.UNDOING)
+    }
     for each in rows.attachments:
         if each.id not in holders and each.name not in unsure:
             yield f"{each} is held, and nobody knows of it"
@@ -68,7 +76,7 @@ def unequal(world: World) -> Iterator[str]:
 
 def stock(world: World) -> Iterator[str]:
     """Every pool has its stock, as far as it may, and scrubbed what it should."""
-    rows = world.rows()
+    rows, now = world.rows(), world.machine.clock()
     current = _current_versions(rows)
     for pool in rows.pools:
         volumes = [volume for volume in rows.volumes if volume.pool_id == pool.id]
@@ -77,15 +85,32 @@ def stock(world: World) -> Iterator[str]:
             continue
         ready = [v for v in volumes if v.state == V.READY]
         occupied = sum(v.state in CAPACITY_STATES for v in volumes)
-        wanted = min(pool.min_ready, pool.max_replicas - (occupied - len(ready)))
+        promised = pool.min_ready + rows.held_of(pool.id, now=now)
+        wanted = min(promised, pool.max_replicas - (occupied - len(ready)))
         if len(ready) != wanted and current[pool.image_id]:
             yield f"pool {pool.name} has {len(ready)} ready, not {wanted}"
         for volume in ready:
             if volume.image_version_id != current[pool.image_id]:
                 yield f"{volume} is ready with an old version"
-        released = sum(v.state == V.RELEASED for v in volumes)
-        if released >= pool.scrub_threshold:
-            yield f"pool {pool.name} has {released} released, and does not scrub"
+        yield from _unscrubbed(pool, volumes, now=now)
+
+
+def _unscrubbed(pool: Row, volumes: Sequence[Row], *, now: float) -> Iterator[str]:
+    ages = [now - v.released_at for v in volumes if v.state == V.RELEASED]
+    ages = [age for age in ages if age >= pool.scrub_undo_window_s]
+    is_due = len(ages) >= pool.scrub_threshold
+    if pool.scrub_max_age_s and ages:
+        is_due = is_due or max(ages) >= pool.scrub_max_age_s
+    if is_due and windows.is_open(json.loads(pool.scrub_windows), at=now):
+        yield f"pool {pool.name} has some released for {ages} s, and does not scrub"
+
+
+def audited(world: World) -> Iterator[str]:
+    """The audit's chain holds: who had what, and that it was erased before the next had it."""
+    try:
+        check_lines(world.life.engine.audit.export())
+    except ClonepoolError as error:
+        yield f"the audit does not hold: {error}"
 
 
 def unused(world: World) -> Iterator[str]:
@@ -109,3 +134,6 @@ def unused(world: World) -> Iterator[str]:
 def _current_versions(rows: Rows) -> Mapping[str, str | None]:
     images: list[Row] = list(rows.images)
     return {image.id: image.current_version_id for image in images}
+
+
+CHECKS: Sequence[Callable[[World], Iterator[str]]] = (stuck, unequal, stock, unused, audited)

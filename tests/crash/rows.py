@@ -21,6 +21,8 @@ _QUERIES = {
     "servers": "SELECT * FROM server",
     "operations": "SELECT * FROM operation WHERE state IN ('queued', 'running')",
     "runs": "SELECT * FROM scrub_run",
+    "holds": "SELECT * FROM hold ORDER BY n",
+    "orphans": "SELECT * FROM orphan",
 }
 
 
@@ -56,10 +58,20 @@ class Rows:
     servers: Sequence[Row]
     operations: Sequence[Row]
     runs: Sequence[Row]
+    holds: Sequence[Row]
+    orphans: Sequence[Row]
 
     def volume(self, volume_id: str) -> Row | None:
         """One volume."""
         return next((each for each in self.volumes if each.id == volume_id), None)
+
+    def held_of(self, pool_id: str, *, now: float, before: int = 2**62) -> int:
+        """How many ready replicas of a pool are for tickets, those of holds before one."""
+        return sum(
+            each.remaining
+            for each in self.holds
+            if each.pool_id == pool_id and each.expires_at > now and each.n < before
+        )
 
     def portions(self) -> Mapping[str, Row]:
         """Each portion's object that a version may have, by name."""

@@ -19,18 +19,25 @@ from hypothesis.stateful import (
 )
 
 from clonepool.domain.model import ScrubPolicy
-from clonepool.domain.states import AfterScrub, ScrubMethod
+from clonepool.domain.states import AfterScrub, ScrubMethod, VerifyMode, VolumeState
+from tests.crash.drifting import DriftingWorld
 from tests.crash.profiles import budget
 from tests.crash.rest import check_rest
-from tests.crash.users import Known
-from tests.crash.world import World
+from tests.crash.users import IMAGE_BYTES, Known
 
 SERVERS = 4
+# the stories are told from 08:00 UTC on, and take minutes
+CLOSED = ("02:00-03:00",)
 POLICIES = st.builds(
     ScrubPolicy,
     threshold=st.integers(1, 3),
     method=st.sampled_from(list(ScrubMethod)),
     then=st.sampled_from(list(AfterScrub)),
+    verify=st.sampled_from(list(VerifyMode)),
+    undo_window_s=st.sampled_from([0, 0, 20]),
+    max_age_s=st.sampled_from([0, 0, 40]),
+    max_bytes=st.sampled_from([0, 0, IMAGE_BYTES]),
+    windows=st.sampled_from([(), (), (), CLOSED]),
 )
 
 
@@ -39,10 +46,13 @@ class AnyInstant(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = DriftingWorld()
 
     def teardown(self) -> None:
         try:
+            self.world.settle()
+            self.world.compare_to_the_end()
+            self.world.mend_faulty()
             check_rest(self.world)
             self._give_all_back()
             check_rest(self.world)
@@ -50,7 +60,7 @@ class AnyInstant(RuleBasedStateMachine):
             self.world.close()
 
     def _give_all_back(self) -> None:
-        for use in self.world.told.of(Known.ATTACHED, Known.RELEASING):
+        for use in self.world.told.of(Known.ATTACHED, Known.RELEASING, Known.UNDOING):
             self.world.release(use, force=True)
 
     @initialize(
@@ -139,6 +149,63 @@ class AnyInstant(RuleBasedStateMachine):
         use = self.world.told.uses[data.draw(st.sampled_from(self.holding()))]
         self.world.release(use, force=force)
 
+    @precondition(lambda self: self.released())
+    @rule(data=st.data())
+    def undo(self, data: Any) -> None:
+        """Perhaps after its scrub, or a second time."""
+        self.world.undo(self.world.told.uses[data.draw(st.sampled_from(self.released()))])
+
+    @precondition(lambda self: self.released())
+    @rule(data=st.data(), user=st.sampled_from([0, 0, 1]))
+    def resume(self, data: Any, user: int) -> None:
+        use = self.world.told.uses[data.draw(st.sampled_from(self.released()))]
+        self.world.resume(use, user=user)
+
+    @precondition(lambda self: self.pools())
+    @rule(data=st.data(), count=st.integers(1, 2), seconds=st.sampled_from([5.0, 60.0]))
+    def hold(self, data: Any, count: int, seconds: float) -> None:
+        pool = data.draw(st.sampled_from(self.pools()))
+        self.world.hold(pool, count=count, seconds=seconds)
+
+    @precondition(lambda self: self.world.told.tickets)
+    @rule(data=st.data())
+    def release_hold(self, data: Any) -> None:
+        self.world.release_hold(data.draw(st.sampled_from(sorted(self.world.told.tickets))))
+
+    @precondition(lambda self: self.world.told.tickets)
+    @rule(data=st.data(), server=st.integers(0, SERVERS - 1), user=st.integers(0, 1))
+    def attach_by_ticket(self, data: Any, server: int, user: int) -> None:
+        """Perhaps by one that is over, or of another pool."""
+        token = data.draw(st.sampled_from(sorted(self.world.told.tickets)))
+        pool = self.world.told.tickets[token].pool
+        use = self.world.new_use(pool, server=server, user=user)
+        use.ticket = token
+        self.world.ask(use)
+
+    @rule()
+    def compare(self) -> None:
+        self.world.compare()
+
+    @precondition(lambda self: len(self.world.strays) < 2)
+    @rule()
+    def add_stray(self) -> None:
+        self.world.add_stray()
+
+    @rule(number=st.integers(0, 5))
+    def lose_target(self, number: int) -> None:
+        self.world.lose_target(number)
+
+    @precondition(lambda self: self.world.volumes(VolumeState.READY))
+    @rule()
+    def lose_object(self) -> None:
+        """The engine comes to know of it before anybody else does."""
+        self.world.lose_object(self.world.volumes(VolumeState.READY)[0])
+        self.world.compare_to_the_end()
+
+    @rule(after=st.sampled_from(AfterScrub))
+    def mend_faulty(self, after: AfterScrub) -> None:
+        self.world.mend_faulty(after)
+
     @precondition(lambda self: self.pools())
     @rule(data=st.data())
     def scrub(self, data: Any) -> None:
@@ -180,7 +247,11 @@ class AnyInstant(RuleBasedStateMachine):
 
     def holding(self) -> list[str]:
         """Those who may give back, or do so again."""
-        return self._names(Known.ATTACHED, Known.RELEASING, Known.RELEASED)
+        return self._names(Known.ATTACHED, Known.RELEASING, Known.RELEASED, Known.UNDOING)
+
+    def released(self) -> list[str]:
+        """Those who may want theirs back."""
+        return self._names(Known.RELEASED, Known.UNDOING)
 
     def _names(self, *known: Known) -> list[str]:
         return [use.name for use in self.world.told.of(*known)]

@@ -14,99 +14,15 @@ import pytest
 import clonepool
 from clonepool import crash_points
 from clonepool.crash_points import Point, observed, reach
-from clonepool.domain.model import ScrubPolicy
-from clonepool.domain.states import AfterScrub, ScrubMethod
-from clonepool.errors import Unavailable
 from clonepool.testing.dying_engine import DIE_AT, HOLD_AT
+from tests.crash.drifting import new_world
 from tests.crash.drivers import Boundaries
-from tests.crash.rest import check_rest
 from tests.crash.users import Known
-from tests.crash.world import World, new_world
+from tests.crash.whole_life import live_a_whole_life
 
 SOURCES = Path(clonepool.__file__).parent
 # the parts of the engine from which anything lasting is done
 REACHED_IN = ("controllers", "store", "fabrics", "importer")
-
-
-def live_a_whole_life(world: World) -> None:
-    """Everything that an engine does for a volume, a version and a lost export."""
-    world.create_image("image")
-    world.work()
-    policy = ScrubPolicy(threshold=1, method=ScrubMethod.ZERO, then=AfterScrub.RECYCLE)
-    world.create_pool("pool", image="image", scrub=policy, min_ready=1, max_replicas=3)
-    world.settle()
-    first = world.new_use("pool", server=1, user=0)
-    world.ask(first)
-    world.flush()
-    world.lose_exports()
-    world.ask(first)
-    world.lose_exports()
-    world.watch()
-    world.restart()
-    world.change_image("image")
-    check_rest(world)
-    world.release(first, force=True)
-    check_rest(world)
-    die_in_the_middle(world)
-    wait_in_a_queue(world)
-    fill_to_the_brim(world)
-    world.fail_next_clone(Unavailable("the storage is away"))
-    world.stop_next_clone()
-    world.lose_volume_while_exports_are_remade("pool")
-    world.delete_pool("pool")
-    world.settle()
-    world.delete_image("image")
-    world.settle()
-
-
-def die_in_the_middle(world: World) -> None:
-    """What a dead engine was granting is granted, what it was releasing is released."""
-    used = world.new_use("pool", server=1, user=0)
-    world.die_at = Point.GRANTED
-    world.ask(used)
-    assert Known.ASKED is used.known
-    check_rest(world)
-    world.ask_as_another(used)
-    world.ask(used)
-    world.die_at = Point.REVOKED
-    world.release(used, force=True)
-    assert Known.RELEASING is used.known
-    check_rest(world)
-    assert [] == list(world.rows().attachments)
-    world.release(used, force=True)
-
-
-def wait_in_a_queue(world: World) -> None:
-    """First come, first served, whoever polls first."""
-    holders = [world.new_use("pool", server=server, user=0) for server in range(3)]
-    for holder in holders:
-        world.settle_and_ask(holder)
-    first, second = (world.new_use("pool", server=server, user=1) for server in (4, 5))
-    for waiter in (first, second):
-        world.ask(waiter)
-    world.release(holders[0], force=True)
-    world.work_off()
-    world.ask(second)
-    assert Known.WAITING is second.known
-    world.ask(first)
-    assert Known.ATTACHED is first.known
-    for holder in (first, *holders[1:]):
-        world.release(holder, force=True)
-    check_rest(world)
-
-
-def fill_to_the_brim(world: World) -> None:
-    """A scrub makes only so many ready again as there is room for beside those in use."""
-    policy = ScrubPolicy(threshold=2, then=AfterScrub.RECYCLE)
-    world.create_pool("brim", image="image", scrub=policy, min_ready=2, max_replicas=3)
-    uses = [world.new_use("brim", server=server, user=0) for server in (6, 7, 8)]
-    for use in uses:
-        world.settle_and_ask(use)
-    for use in uses:
-        world.release(use, force=True)
-        check_rest(world)
-    world.delete_pool("brim")
-    check_rest(world)
 
 
 def test_between_all_that_lasts_there_is_a_crash_point() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 
 from clonepool.backends.memory import CHUNK_BYTES, MemoryBackend, MemoryObject
 from clonepool.domain.model import Attachment, AttachmentSpec, ServerSpec, SystemUser
@@ -25,15 +26,29 @@ USERS = (
 )
 
 
+@cache
 def golden(number: int) -> bytes:
     """The bytes of a version of the master image."""
     text = f"golden bytes of version {number:04}, ".encode()
     return (text * (IMAGE_BYTES // len(text) + 1))[:IMAGE_BYTES]
 
 
-def mark_of(name: str) -> bytes:
+def owner_of(name: str, user: str) -> str:
+    """An attachment's name, and its system user's."""
+    return f"{name}@{user}"
+
+
+def mark_of(owner: str) -> bytes:
     """What the server of an attachment writes."""
-    return (_MARK + name.encode()).ljust(_MARK_BYTES, b".")
+    return (_MARK + owner.encode()).ljust(_MARK_BYTES, b".")
+
+
+@cache
+def used_by(owner: str, number: int) -> bytes:
+    """A version's bytes with the marks that a server wrote over them."""
+    mark = mark_of(owner)
+    chunks = (golden(number)[at : at + CHUNK_BYTES] for at in range(0, IMAGE_BYTES, CHUNK_BYTES))
+    return b"".join(mark + chunk[len(mark) :] for chunk in chunks)
 
 
 def marks_in(kept: MemoryObject) -> Iterator[str]:
@@ -51,6 +66,7 @@ class Known(StrEnum):
     ATTACHED = "told attached"
     RELEASING = "asked to release"  # nobody answered
     RELEASED = "told released"
+    UNDOING = "asked to undo its release"  # nobody answered
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -65,6 +81,10 @@ class Use:
     polled_at: float = 0.0
     # a server that its administrator shut down before the release
     is_quiet: bool = False
+    # the token of the hold whose ticket it brings
+    ticket: str = ""
+    # the generation that its server wrote its mark over, and whose mark that was
+    wrote: tuple[str, int, str] | None = None
     session: MemorySession | None = None
     disk: MemoryObject | None = None
 
@@ -75,6 +95,12 @@ class Use:
     def name(self) -> str:
         """Of the attachment."""
         return self.spec.name
+
+    @property
+    def owner(self) -> str:
+        """Whose bytes its server writes: another system user's of the same name are others."""
+        assert self.spec.system_user is not None
+        return owner_of(self.name, self.spec.system_user.name)
 
     @property
     def server(self) -> ServerSpec:
@@ -101,7 +127,8 @@ class Use:
         if self.disk is None:
             return None
         for offset in range(0, self.disk.size_bytes, CHUNK_BYTES):
-            self.disk.write_at(offset, mark_of(self.name))
+            self.disk.write_at(offset, mark_of(self.owner))
+        self.wrote = (self.told.volume_id, self.told.volume_generation, self.owner)
         return None
 
     def _log_in(self, fabric: MemoryFabric, storage: MemoryBackend) -> None:
@@ -121,6 +148,21 @@ class Use:
 
 
 @dataclass(kw_only=True)
+class Ticket:
+    """A hold from the side of who asked for it."""
+
+    pool: str
+    count: int
+    id: str = ""  # "": nobody answered
+    expires_at: float = 0.0
+    # how many attachments were told to be served by it, and how many may have been
+    used: int = 0
+    in_doubt: int = 0
+    is_asked_back: bool = False
+    is_over: bool = False  # its end was told
+
+
+@dataclass(kw_only=True)
 class Told:
     """All that callers were told, and ask for."""
 
@@ -128,6 +170,8 @@ class Told:
     # by name: what was told to exist, until its deletion is asked for
     images: set[str] = field(default_factory=set)
     pools: set[str] = field(default_factory=set)
+    # by the token that they were asked for with
+    tickets: dict[str, Ticket] = field(default_factory=dict)
     # what was told to be gone, by id
     gone: set[str] = field(default_factory=set)
     # of each volume that a caller was told of: who had this generation

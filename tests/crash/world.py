@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from clonepool.domain.holds import Wanted
 from clonepool.domain.model import (
     Attachment,
     AttachmentSpec,
@@ -20,7 +22,7 @@ from clonepool.domain.states import AttachmentState
 from clonepool.errors import ClonepoolError
 from clonepool.testing.engines import FABRIC
 from tests.crash.lives import Lives
-from tests.crash.users import IMAGE_BYTES, USERS, Known, Use, golden
+from tests.crash.users import IMAGE_BYTES, USERS, Known, Ticket, Use, golden, used_by
 
 
 class World(Lives):
@@ -109,11 +111,20 @@ class World(Lives):
         """The caller asks, or asks again with the same token; what it is told must hold."""
         attachments = self.life.engine.attachments
         served = {each.name for each in self.rows().attachments if each.volume_id}
-        answer = self.act(lambda: attachments.create(spec=use.spec, token=use.token))
+        ticket = self.told.tickets.get(use.ticket)
+        hold = ticket.id if ticket else ""
+        if ticket:
+            ticket.in_doubt += 1
+        answer = self.act(lambda: attachments.create(spec=use.spec, token=use.token, hold=hold))
+        if ticket and answer is not None:
+            ticket.in_doubt -= 1
         if not _is_answer(answer):
             return
         if answer.state is AttachmentState.ATTACHED:
-            if use.name not in served and not self.is_concurrent:
+            from_stock = use.name not in served and answer.resumed_release is None
+            if ticket and from_stock and not answer.hold_note:
+                ticket.used += 1
+            elif from_stock and not self.is_concurrent:
                 self._check_turn(use, answer)
             self._told_attached(use, answer)
         elif answer.state is AttachmentState.WAITING:
@@ -128,8 +139,11 @@ class World(Lives):
             assert (told, use.told.chap) == (key, answer.chap), "a repetition was told otherwise"
             return
         held = {} if self.has_slots else self.told.held
-        assert held.setdefault(key, use.name) == use.name, f"{key} was handed out twice"
-        self._check_fresh(use, answer)
+        assert held.setdefault(key, use.owner) == use.owner, f"{key} was handed out twice"
+        if answer.resumed_release is None:
+            self._check_fresh(use, answer)
+        else:
+            self._check_own(use, answer)
         use.known, use.told = Known.ATTACHED, answer
         self.check()
 
@@ -144,8 +158,17 @@ class World(Lives):
             f"{use.name} got {found[:48]!r}, not version {answer.image_version}"
         )
 
+    def _check_own(self, use: Use, answer: Attachment) -> None:
+        """Every byte is what this very user's server left there."""
+        if use.wrote != (answer.volume_id, answer.volume_generation, use.owner):
+            self._check_fresh(use, answer)
+            return
+        kept = self.machine.storage.open(name=f"vol-{answer.volume_id}-g{answer.volume_generation}")
+        found = kept.read_at(0, IMAGE_BYTES)
+        assert used_by(use.owner, answer.image_version) == found, f"{use.name} got {found[:48]!r}"
+
     def _check_turn(self, use: Use, answer: Attachment) -> None:
-        """Those who came before, and still ask, have a ready replica each, or were served."""
+        """Those who came before, and tickets, have a ready replica each, or were served."""
         rows = self.rows()
         row = next(each for each in rows.attachments if each.id == answer.id)
         now = self.machine.clock()
@@ -164,7 +187,9 @@ class World(Lives):
             and volume.image_version_id == image.current_version_id
         ]  # fmt: skip
         names = [each.name for each in ahead]
-        assert len(ahead) <= len(ready), f"{use.name} was served before {names}"
+        held = rows.held_of(pool.id, now=now)
+        text = f"{use.name} was served before {names} and {held} held of {len(ready)}"
+        assert len(ahead) + held <= len(ready), text
 
     def ask_as_another(self, use: Use) -> None:
         """A caller who has only the name must not get what another one has."""
@@ -181,7 +206,7 @@ class World(Lives):
             return
         if not force:
             use.shut_down()
-        if use.known is Known.ATTACHED:
+        if use.known in {Known.ATTACHED, Known.UNDOING}:
             use.known = Known.RELEASING
         attachment_id = use.told.id
         answer = self.act(
@@ -189,6 +214,62 @@ class World(Lives):
         )
         if answer is True:
             use.known = Known.RELEASED
+            self.check()
+
+    # what comes back, and what is held
+
+    def undo(self, use: Use) -> None:
+        """The caller wants back what he released: that very volume, or nothing."""
+        attachments = self.life.engine.attachments
+        told = use.told
+        if told is None or use.known not in {Known.RELEASED, Known.UNDOING}:
+            return
+        use.known, use.is_quiet = Known.UNDOING, False
+        answer = self.act(lambda: attachments.undo_release(attachment=told.id))
+        if isinstance(answer, ClonepoolError):
+            use.known = Known.RELEASED
+            self.check()
+        elif answer is not None:
+            key = (told.volume_id, told.volume_generation, told.chap)
+            back = (answer.volume_id, answer.volume_generation, answer.chap)
+            assert (told.id, key) == (answer.id, back), "undone to something else"
+            self._check_own(use, answer)
+            use.known, use.told = Known.ATTACHED, answer
+            self.check()
+
+    def resume(self, use: Use, *, user: int) -> None:
+        """Who released comes again under the same name, perhaps for another system user."""
+        if use.known is not Known.RELEASED:
+            return
+        use.spec = replace(use.spec, system_user=USERS[user], resume_released=True)
+        use.known, use.told, use.is_quiet = Known.ASKED, None, False
+        self.ask(use)
+
+    def hold(self, pool: str, *, count: int, seconds: float) -> str:
+        """Somebody wants replicas held; asked again with the token when nobody answers."""
+        token = self.new_name("hold")
+        ticket = self.told.tickets[token] = Ticket(pool=pool, count=count)
+        wanted = [Wanted(pool=pool, count=count)]
+        answer = None
+        while answer is None:
+            holds = self.life.engine.holds
+            answer = self.act(
+                partial(holds.create, wanted=wanted, duration_s=seconds, owner="", token=token)
+            )
+        if isinstance(answer, ClonepoolError):
+            del self.told.tickets[token]
+        else:
+            ticket.id, ticket.expires_at = answer.id, answer.expires_at
+            self.check()
+        return token
+
+    def release_hold(self, token: str) -> None:
+        """What is left of it is anybody's again."""
+        ticket = self.told.tickets[token]
+        ticket.is_asked_back = True
+        holds = self.life.engine.holds
+        if self.act(lambda: holds.release(ticket=ticket.id) or True) is True:
+            ticket.is_over = True
             self.check()
 
     # what goes wrong on the engine's side
@@ -249,13 +330,3 @@ def _is_answer(answer: Any) -> bool:
 
 def _throw(error: ClonepoolError) -> None:
     raise error
-
-
-@contextmanager
-def new_world() -> Iterator[World]:
-    """A world that is closed in the end."""
-    world = World()
-    try:
-        yield world
-    finally:
-        world.close()

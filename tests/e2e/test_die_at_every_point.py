@@ -111,9 +111,40 @@ def live(story: Story) -> None:
     story.until_dead(story.go_round)
 
 
+def die_of_a_reformat(story: Story) -> None:
+    story.until_dead(lambda: _reformat(story))
+
+
+def _reformat(story: Story) -> None:
+    story.reformat()
+    story.go_round()
+
+
+def die_of_a_lost_object(story: Story) -> None:
+    story.until_dead(lambda: _disturb(story, story.lose_object))
+
+
+def die_of_a_stray_object(story: Story) -> None:
+    story.until_dead(lambda: _disturb(story, story.leave_object))
+
+
+def _disturb(story: Story, disturb: Callable[[], None]) -> None:
+    disturb()
+    wait_for(story.is_dead, what="its end", timeout_s=LIFE_S)
+
+
 DEATHS: Mapping[str, Callable[[Story], None]] = {
     Point.WORK_FAILED: die_of_a_failed_import,
     Point.WORK_STOPPED: die_of_a_cancelled_import,
+    Point.SCRUB_EMPTIED: die_of_a_reformat,
+    Point.SCRUB_REMADE: die_of_a_reformat,
+    # of what the death before left
+    Point.SCRUB_BEGUN_AGAIN: die_of_a_reformat,
+    Point.OBJECT_LOST: die_of_a_lost_object,
+    Point.OBJECT_UNEXPORTED: die_of_a_lost_object,
+    Point.ORPHAN_DUE: die_of_a_stray_object,
+    Point.ORPHAN_UNEXPORTED: die_of_a_stray_object,
+    Point.ORPHAN_DELETED: die_of_a_stray_object,
     Point.EXPORT_REMAKING: die_of_lost_exports,
     Point.EXPORT_REMADE: die_of_lost_exports,
     Point.EXPORT_TELLING: die_of_lost_exports,

@@ -24,6 +24,7 @@ from tests.support.waiting import wait_for
 
 IMAGE, POOL = "image", "pool"
 IMAGE_BYTES = 2**20
+STRAY = "vol-0b5f2a3c-1111-4222-8333-444455556666-g1"
 LIFE_S = 60.0
 # a call that waits for a thread that is held is given up
 CALL_S = 4.0
@@ -45,7 +46,11 @@ class Story:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.fate: dict[str, str] = {WITNESS: str(folder / "witness")}
+        self.fate: dict[str, str] = {
+            WITNESS: str(folder / "witness"),
+            "CLONEPOOL_COMPARE_EVERY": "1s",
+            "CLONEPOOL_ORPHAN_GRACE": "2s",
+        }
         self.engine = EngineProcess(
             folder / "e", variables=self.fate, program="clonepool.testing.dying_engine"
         )
@@ -128,7 +133,7 @@ class Story:
             min_ready=2,
             max_replicas=5,
             clone_mode="full",
-            scrub=pb.ScrubPolicy(threshold=1, method="zero"),
+            scrub=pb.ScrubPolicy(threshold=1, method="zero", verify="full"),
         )
         self.site.call("CreatePool", pb.CreatePoolRequest(spec=pool, request_token=POOL))
         self.attach(self.new_holder())
@@ -200,6 +205,25 @@ class Story:
         self.roll_out()
         self.release(holder)
 
+    def reformat(self) -> None:
+        """Scrub so from now on, and fill the pool to its brim: what is scrubbed is used again."""
+        self.site.change_pool(POOL, min_ready=4, scrub=pb.ScrubPolicy(method="reformat"))
+
+    def lose_object(self) -> None:
+        """Somebody deletes the file of a replica that is ready."""
+        for volume in self.site.volumes(POOL, state="ready")[:1]:
+            self.site.object_of(volume).unlink(missing_ok=True)
+
+    def leave_object(self) -> None:
+        """Somebody puts a file of ours there that no row accounts for."""
+        (self.engine.storage / "volumes/full" / STRAY).write_bytes(bytes(4096))
+
+    def mend(self) -> None:
+        """An operator has what is faulty made anew, and waits for the end of what nobody knows."""
+        for volume in self.site.volumes(POOL, state="faulty"):
+            self.site.call("RetryVolume", pb.GetRequest(id=volume.id))
+        wait_for(lambda: STRAY not in self.site.objects(), what="no stray", timeout_s=LIFE_S)
+
     def unfinished(self) -> list[Holder]:
         """All but the one that stays, and those who were told to be released."""
         return [each for each in self.holders[1:] if not each.is_released]
@@ -214,6 +238,7 @@ class Story:
                 self.release(holder)
             else:
                 self.attach(holder)
+        self.mend()
         wait_for(self._is_rolled_out, what="old versions to go", timeout_s=LIFE_S)
         check_invariants(self.site)
         self._check_told()

@@ -47,8 +47,10 @@ class Erasing:
         with contextlib.suppress(NotFound):
             backend.stat(name=_next_name(volume))
             backend.delete(name=_next_name(volume))
+            reach(Point.SCRUB_BEGUN_AGAIN)
         if run.method is ScrubMethod.REFORMAT:
             backend.delete(name=volume.object_name)
+            reach(Point.SCRUB_EMPTIED)
             return self._reformatted(volume, run, control, reuse=reuse, mode=mode)
         seen = self._in_place(volume, run, control)
         reach(Point.SCRUB_ERASED)
@@ -75,6 +77,7 @@ class Erasing:
                 mode=run.verify,
                 progress=self._paced(control, volume.size_bytes),
             )
+            reach(Point.SCRUB_READ)
             # durable before the object goes: what was read could never be read again
             self._context.state.write(
                 lambda transaction: scrub_records.note_read_back(
@@ -109,6 +112,7 @@ class Erasing:
             mode=mode,
             progress=_told(control, image.size_bytes),
         )
+        reach(Point.SCRUB_REMADE)
         return read_back(
             backend,
             Object(name=_next_name(volume), size_bytes=image.size_bytes, like=image.object_name),

@@ -13,7 +13,7 @@ from clonepool.domain import names
 from clonepool.domain.drift import list_names
 from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
 from clonepool.domain.states import AttachmentState, ChapMode, PortionRole, Severity, VolumeState
-from clonepool.errors import ClonepoolError, Unavailable
+from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound, Unavailable
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec, Fabric, Lun
 from clonepool.store import attachments, volumes
 from clonepool.store.attachments import Held
@@ -75,15 +75,25 @@ class Exports:
         return ExportSpec(target=target, luns=tuple(luns))
 
     def of_held(self, held: Held) -> ExportSpec:
-        """The export of an attachment's volume."""
-        return self.spec(
-            target=held.target,
-            storage=held.storage,
-            version_id=held.version_id,
-            read_only=held.read_only,
-            writable_object=held.writable_object,
-            writable_size_bytes=held.writable_size_bytes,
-        )
+        """The export of an attachment's volume. Raises FailedPrecondition when its object is gone.
+
+        Not NotFound: to a caller that would say that the attachment is no more.
+        """
+        try:
+            return self.spec(
+                target=held.target,
+                storage=held.storage,
+                version_id=held.version_id,
+                read_only=held.read_only,
+                writable_object=held.writable_object,
+                writable_size_bytes=held.writable_size_bytes,
+            )
+        except NotFound as error:
+            text = (
+                f"attachment {held.attachment.spec.name} can't have its volume: {error}; put the "
+                "file back, or release the attachment, if it is there, and ask for another one"
+            )
+            raise FailedPrecondition(text, reason="OBJECT_MISSING") from None
 
     def of_volume(self, volume: Volume, read_only: ImagePortion | None) -> ExportSpec:
         """The export of a volume whose version's read-only portion is given."""

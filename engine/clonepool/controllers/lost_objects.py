@@ -7,6 +7,7 @@ from functools import partial
 
 from clonepool.backends.base import StorageBackend
 from clonepool.controllers.context import Context
+from clonepool.crash_points import Point, reach
 from clonepool.domain.drift import (
     OUT_OF_SERVICE,
     PortionRow,
@@ -57,7 +58,9 @@ class LostObjects:
             self._context.state.write(lambda each: self._tell_holder(each, row, reason, text))
             return
         if self._context.state.write(lambda each: self._take_out(each, row, reason, text)):
+            reach(Point.OBJECT_LOST)
             self._unexport(row)
+            reach(Point.OBJECT_UNEXPORTED)
             self._context.signals.changed()
 
     def _take_out(self, transaction: Transaction, row: VolumeRow, reason: str, text: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from clonepool.backends.base import ObjectInfo, StorageBackend
 from clonepool.controllers.context import Context
+from clonepool.crash_points import Point, reach
 from clonepool.domain.drift import Orphan, list_names, waited_s, why_held
 from clonepool.domain.model import PageRequest
 from clonepool.domain.states import Severity
@@ -159,9 +160,12 @@ class Orphans:
         """Unexport and delete; False when a row accounts for it by now, then nothing is touched."""
         if self._context.state.write(lambda transaction: self._has_row(transaction, orphan)):
             return False
+        reach(Point.ORPHAN_DUE)
         for fabric in self._context.drivers.open_fabrics().values():
             fabric.unexport(orphan.name)
+            reach(Point.ORPHAN_UNEXPORTED)
         self._context.drivers.backend(orphan.storage).delete(name=orphan.name)
+        reach(Point.ORPHAN_DELETED)
 
         def change(transaction: Transaction) -> None:
             orphans.forget(transaction, storage=orphan.storage, names=[orphan.name])

@@ -14,6 +14,7 @@ from clonepool.controllers.exports import Exports
 from clonepool.controllers.health import Health
 from clonepool.controllers.lost_objects import LostObjects
 from clonepool.controllers.orphans import Orphans
+from clonepool.crash_points import Point, reach
 from clonepool.domain.drift import (
     StorageRows,
     VolumeRow,
@@ -165,6 +166,7 @@ class Reconcile:
             # a release that is undone has its target again, of the same name
             with self._context.targets.of(target):
                 if seen == {row for row in self._fabric_rows(name) if row.name == target}:
+                    reach(Point.RECONCILING)
                     fabric.unexport(target)
                     removed.add(target)
         if removed:
@@ -172,6 +174,7 @@ class Reconcile:
             self._tell(name, "STRAY_EXPORTS_REMOVED", text)
 
     def _tell(self, fabric: str, reason: str, message: str) -> None:
+        reach(Point.EXPORT_TELLING)
         self._context.tell(
             subject=f"fabric/{fabric}", reason=reason, message=message, severity=Severity.WARNING
         )

@@ -136,8 +136,6 @@ def _entry(check: _Check, number: int, document: dict[str, Any]) -> None:
     if check.holdings:
         raise _refuse(number, "is an entry behind the list of what is held now")
     _require(number, document, _ENTRY)
-    if document["kind"] == HELD or document.get("system_user") is not None:
-        _require(number, document, _USER)
     body = {name: value for name, value in document.items() if name != "hash"}
     if entry_hash(body) != document["hash"]:
         raise _refuse(number, f"entry {document['n']} was changed: its hash does not match")
@@ -150,10 +148,12 @@ def _entry(check: _Check, number: int, document: dict[str, Any]) -> None:
     check.n, check.previous = document["n"], document["hash"]
     check.entries += 1
     check.seen_hashes.add(document["hash"])
+    if document["kind"] == SCRUBBED and document.get("system_user", {}) is None:
+        _scrubbed_unused(check, number, document)
+        return
+    _require(number, document, _USER)
     if document["kind"] == HELD:
         _take(check, number, document, doing="had")
-    elif document.get("system_user") is None:
-        _scrubbed_unused(check, number, document)
     else:
         _scrubbed(check, number, document)
 
@@ -209,7 +209,7 @@ def _scrubbed(check: _Check, number: int, entry: Mapping[str, Any]) -> None:
 
 
 def _scrubbed_unused(check: _Check, number: int, entry: Mapping[str, Any]) -> None:
-    """A replica that was taken out of service while it was ready: its generation had nobody."""
+    """A replica that was lost or changed while it was ready: nobody had this generation."""
     volume_id, generation = entry["volume"], entry["generation"]
     known = check.volumes.get(volume_id)
     if known is not None and not known.scrubbed:
@@ -222,8 +222,8 @@ def _scrubbed_unused(check: _Check, number: int, entry: Mapping[str, Any]) -> No
     if least and generation != least:
         raise _refuse(
             number,
-            f"volume {volume_id} was scrubbed in generation {generation}; generation {least} "
-            "comes next",
+            f"volume {volume_id} generation {generation} was scrubbed, and generation {least} "
+            "was next",
         )
     check.volumes[volume_id] = _Volume(generation=generation, scrubbed=True)
 

@@ -9,9 +9,9 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from clonepool.domain import audit
-from clonepool.domain.model import PageRequest, ScrubRecord, SystemUser, Volume
+from clonepool.domain.model import PageRequest, ScrubRecord, Volume
 from clonepool.domain.read_back import ReadBack
-from clonepool.domain.states import AfterScrub, ScrubMethod, SystemUserKind, VerifyMode
+from clonepool.domain.states import AfterScrub, ScrubMethod, VerifyMode
 from clonepool.store import audit as audit_chain
 from clonepool.store import rows, tables
 from clonepool.store.writer import Transaction
@@ -79,11 +79,9 @@ def record(
 
 def _body(values: dict[str, Any], read_back: ReadBack) -> dict[str, Any]:
     """What of a record goes into the chain: all of it."""
-    name, kind = values["user_name"], values["user_kind"]
-    # nobody had a replica that was taken out of service while it was ready
-    user = None if name is None else SystemUser(name=name, kind=SystemUserKind(kind))
+    user = rows.user(values["user_name"], values["user_kind"])
     same = ("volume", "generation", "pool", "run", "attachment", "server", "method", "size_bytes")
-    return {key: values[key] for key in same} | {
+    return {name: values[name] for name in same} | {
         "system_user": audit.named_user(user),
         "then": values["after"],
         "allocated_at": audit.when(values["allocated_at"]),

@@ -403,15 +403,17 @@ class EngineServicer:
         pool and system user are the same and the volume is still `released` (`resumed_release`).
         INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
         FAILED_PRECONDITION: server of another system user, image of another system user, no server
-        matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
-        that is no use is no error: it goes on without, and `hold_note` says why.
+        matches the selector, the replica's object is gone from its storage (OBJECT_MISSING);
+        RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold` that is no use is no
+        error: it goes on without, and `hold_note` says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAttachment(self, request, context):
-        """NOT_FOUND. The CHAP secret is included only when asked for.
+        """NOT_FOUND; FAILED_PRECONDITION: the volume's object is gone from its storage (OBJECT_MISSING).
+        The CHAP secret is included only when asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

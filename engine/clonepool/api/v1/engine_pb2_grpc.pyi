@@ -94,11 +94,14 @@ class EngineStub:
     pool and system user are the same and the volume is still `released` (`resumed_release`).
     INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
     FAILED_PRECONDITION: server of another system user, image of another system user, no server
-    matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
-    that is no use is no error: it goes on without, and `hold_note` says why.
+    matches the selector, the replica's object is gone from its storage (OBJECT_MISSING);
+    RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold` that is no use is no
+    error: it goes on without, and `hold_note` says why.
     """
     GetAttachment: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetAttachmentRequest, _engine_pb2.Attachment]
-    """NOT_FOUND. The CHAP secret is included only when asked for."""
+    """NOT_FOUND; FAILED_PRECONDITION: the volume's object is gone from its storage (OBJECT_MISSING).
+    The CHAP secret is included only when asked for.
+    """
     ListAttachments: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListRequest, _engine_pb2.ListAttachmentsResponse]
     UpdateAttachment: _grpc.UnaryUnaryMultiCallable[_engine_pb2.UpdateAttachmentRequest, _engine_pb2.Attachment]
     """CHAP, force_detach and resume_released, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
@@ -241,11 +244,14 @@ class EngineAsyncStub(EngineStub):
     pool and system user are the same and the volume is still `released` (`resumed_release`).
     INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
     FAILED_PRECONDITION: server of another system user, image of another system user, no server
-    matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
-    that is no use is no error: it goes on without, and `hold_note` says why.
+    matches the selector, the replica's object is gone from its storage (OBJECT_MISSING);
+    RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold` that is no use is no
+    error: it goes on without, and `hold_note` says why.
     """
     GetAttachment: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetAttachmentRequest, _engine_pb2.Attachment]  # type: ignore[assignment]
-    """NOT_FOUND. The CHAP secret is included only when asked for."""
+    """NOT_FOUND; FAILED_PRECONDITION: the volume's object is gone from its storage (OBJECT_MISSING).
+    The CHAP secret is included only when asked for.
+    """
     ListAttachments: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListRequest, _engine_pb2.ListAttachmentsResponse]  # type: ignore[assignment]
     UpdateAttachment: _aio.UnaryUnaryMultiCallable[_engine_pb2.UpdateAttachmentRequest, _engine_pb2.Attachment]  # type: ignore[assignment]
     """CHAP, force_detach and resume_released, by id; the same volume is granted anew. NOT_FOUND; INVALID_ARGUMENT;
@@ -499,8 +505,9 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         pool and system user are the same and the volume is still `released` (`resumed_release`).
         INVALID_ARGUMENT; NOT_FOUND: pool or server; ALREADY_EXISTS: live name;
         FAILED_PRECONDITION: server of another system user, image of another system user, no server
-        matches the selector; RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold`
-        that is no use is no error: it goes on without, and `hold_note` says why.
+        matches the selector, the replica's object is gone from its storage (OBJECT_MISSING);
+        RESOURCE_EXHAUSTED: no ready replica and when_empty is fail. A `hold` that is no use is no
+        error: it goes on without, and `hold_note` says why.
         """
 
     @_abc_1.abstractmethod
@@ -509,7 +516,9 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         request: _engine_pb2.GetAttachmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.Attachment, _abc.Awaitable[_engine_pb2.Attachment]]:
-        """NOT_FOUND. The CHAP secret is included only when asked for."""
+        """NOT_FOUND; FAILED_PRECONDITION: the volume's object is gone from its storage (OBJECT_MISSING).
+        The CHAP secret is included only when asked for.
+        """
 
     @_abc_1.abstractmethod
     def ListAttachments(
