@@ -43,12 +43,19 @@ def _text(path: str, *, made_by: str) -> str:
 
 @contextmanager
 def one_of_many(path: str, *, index: int, label: object, made_by: str) -> Iterator[None]:
-    """Says which resource of a file is not as it should be; ``index`` counts from 0.
+    """As ``as_written``, for one resource of a file; ``index`` counts from 0."""
+    name = " ".join(str(label or "").split())[:_SHOWN_CHARS]
+    which = f"{path}: resource {index + 1}" + (f" ({name})" if name else "")
+    with as_written(which, made_by=made_by):
+        yield
+
+
+@contextmanager
+def as_written(which: str, *, made_by: str) -> Iterator[None]:
+    """Says that this part of a file is not as it should be.
 
     Raises InvalidArgument for whatever reading it raises.
     """
-    name = " ".join(str(label or "").split())[:_SHOWN_CHARS]
-    which = f"{path}: resource {index + 1}" + (f" ({name})" if name else "")
     try:
         yield
     except InvalidArgument as error:

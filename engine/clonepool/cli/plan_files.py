@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from clonepool.cli.given_files import one_of_many, read_object
+from clonepool.cli.given_files import as_written, one_of_many, read_object
 from clonepool.cli.plan_changes import KINDS, UNKNOWN, Action, Planned, Reading
+from clonepool.cli.plan_order import Before, of_configuration, of_step, without_index
 from clonepool.errors import InvalidArgument
 
 # what writes each kind of plan
@@ -76,12 +77,15 @@ def _check_succeeded(document: Mapping[str, Any], *, path: str, made_by: str) ->
 def read_pulumi(document: Mapping[str, Any], *, path: str = "the plan") -> Reading:
     """What `pulumi preview --json` says of our resources; ``path`` is to name in an error."""
     reading = Reading()
+    before: Before = {}
     for index, step in enumerate(document["steps"]):
-        urn = step.get("urn") if isinstance(step, Mapping) else ""
+        urn = str(step.get("urn") or "") if isinstance(step, Mapping) else ""
         with one_of_many(path, index=index, label=urn, made_by=PULUMI):
             planned = _pulumi_step(step)
+            before[urn] = before.get(urn, set()) | of_step(step)
             if planned is not None:
                 reading.add(planned)
+    reading.put_in_order(before)
     return reading
 
 
@@ -95,6 +99,7 @@ def _pulumi_step(step: Mapping[str, Any]) -> Planned | None:
         kind=kind[1],
         action=action,
         label=str(step.get("urn", "")).rpartition("::")[2],
+        key=str(step.get("urn", "")),
         before=_pulumi_object(old.get("outputs") or old.get("inputs") or {}),
         after=_pulumi_object(new.get("inputs") or {}),
     )
@@ -132,6 +137,8 @@ def read_terraform(document: Mapping[str, Any], *, path: str = "the plan") -> Re
             planned = _terraform_change(resource)
             if planned is not None:
                 reading.add(planned)
+    with as_written(f"{path}: its configuration", made_by=TERRAFORM):
+        reading.put_in_order(of_configuration(document.get("configuration") or {}))
     return reading
 
 
@@ -147,6 +154,7 @@ def _terraform_change(resource: Mapping[str, Any]) -> Planned | None:
         kind=kind,
         action=action,
         label=str(resource["address"]),
+        key=without_index(str(resource["address"])),
         before=change.get("before") or {},
         after=_inputs(_merged(change.get("after") or {}, change.get("after_unknown"))),
     )

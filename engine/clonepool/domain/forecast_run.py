@@ -6,15 +6,17 @@ attachments find what is ready now: they come faster than the engine can clone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from clonepool.domain.forecast import (
     Attach,
+    AttachmentForecast,
     AttachmentView,
     Failure,
     Forecast,
     ImageForecast,
+    Outcome,
     Plan,
     PoolForecast,
     PutImage,
@@ -26,13 +28,14 @@ from clonepool.domain.forecast import (
     Thing,
 )
 from clonepool.domain.forecast_attach import Attaching
+from clonepool.domain.forecast_order import Failed, stages
 from clonepool.domain.forecast_servers import Refusal
 from clonepool.domain.forecast_site import Site
 from clonepool.domain.forecast_stock import PoolStock
 
-# within a phase: what others need comes first when it is made, and last when it is removed
-_MADE = (PutImage, PutPool, PutServer)
+# what others need is removed last
 _REMOVED = (Thing.ATTACHMENT, Thing.SERVER, Thing.POOL, Thing.IMAGE)
+_THINGS = {PutImage: Thing.IMAGE, PutPool: Thing.POOL, PutServer: Thing.SERVER}
 
 
 def forecast(plan: Plan, snapshot: Snapshot) -> Forecast:
@@ -75,31 +78,40 @@ class _Run:
         self._watched: list[_Watched] = []
         self._failures: list[Failure] = []
         self._images: dict[str, ImageForecast] = {}
+        self._failed = Failed()
+        self._came: list[Attach] = []
+        self._kept: set[tuple[Thing, str]] = set()
         self._attaching = Attaching(self._site, snapshot, fail=self._fail)
 
     def play(self) -> Forecast:
         self._remove(first=True)
-        for kind in _MADE:
-            for change in self._plan.changes:
-                if isinstance(change, kind):
+        attaches: list[Attach] = []
+        for stage in stages(self._plan.changes):
+            attaches = [each for each in stage if isinstance(each, Attach)]
+            if attaches:
+                self._attach(attaches)
+            for change in stage:
+                if not isinstance(change, Attach):
                     self._put(change)
-        for change in self._plan.changes:
-            if isinstance(change, Attach):
-                self._watch(change.spec.pool)
-                self._attaching.attach(change)
-        self._settle()
-        self._attaching.give_up_waiting()
+        if not attaches:
+            self._settle()
         skipped = bool(self._failures) and self._plan.stop_at_failure and self._deletes()
         if not skipped:
             self._remove(first=False)
             self._settle()
         return Forecast(
-            attachments=self._attaching.forecasts(),
+            attachments=self._attachments(),
             pools=tuple(_pool_forecast(each) for each in self._watched),
             images=tuple(self._images.values()),
             failures=tuple(self._failures),
             deletes_skipped=skipped,
         )
+
+    def _attachments(self) -> tuple[AttachmentForecast, ...]:
+        """In the order of the plan, in whichever order they came."""
+        places = {id(change): place for place, change in enumerate(self._plan.changes)}
+        made = zip(self._came, self._attaching.forecasts(), strict=True)
+        return tuple(each for _, each in sorted(made, key=lambda pair: places[id(pair[0])]))
 
     def _deletes(self) -> bool:
         return any(isinstance(each, Remove) and not each.first for each in self._plan.changes)
@@ -124,34 +136,59 @@ class _Run:
         failure = Failure(subject=subject, label=label, reason=refusal.reason, text=refusal.text)
         self._failures.append(failure)
 
-    def _put(self, change: PutImage | PutPool | PutServer) -> None:
-        if isinstance(change, PutServer):
-            refusal = self._site.servers.put(change.spec, create=change.create)
-            self._note(f"server/{change.spec.name}", change.label, refusal)
-        elif isinstance(change, PutPool):
-            created = change.spec.name not in self._site.pools
-            self._watch(change.spec.name)
-            refusal = self._site.put_pool(change)
-            self._note(f"pool/{change.spec.name}", change.label, refusal)
-            self._watch(change.spec.name, created=created)
-        else:
-            self._put_image(change)
+    def _attach(self, changes: Sequence[Attach]) -> None:
+        """All of them at once; then what is to come has come, and the others give up."""
+        self._came += changes
+        for change in changes:
+            refusal = self._failed.refusal(change)
+            if refusal is None:
+                self._watch(change.spec.pool)
+            self._attaching.attach(change, refusal=refusal)
+        self._settle()
+        self._attaching.give_up_waiting()
+        made = self._attaching.forecasts()[-len(changes) :]
+        for change, each in zip(changes, made, strict=True):
+            if each.outcome is Outcome.FAILS:
+                self._failed.note(change, subject=f"attachment/{change.spec.name or change.label}")
 
-    def _put_image(self, change: PutImage) -> None:
+    def _put(self, change: PutImage | PutPool | PutServer) -> None:
+        thing = _THINGS[type(change)]
+        subject = f"{thing}/{change.spec.name}"
+        if (thing, change.spec.name) in self._kept:
+            # what it replaces stays, and that was said already
+            self._failed.note(change, subject=subject)
+            return
+        refusal = self._failed.refusal(change) or self._try_put(change)
+        if refusal is not None:
+            self._note(subject, change.label, refusal)
+            self._failed.note(change, subject=subject)
+
+    def _try_put(self, change: PutImage | PutPool | PutServer) -> Refusal | None:
+        if isinstance(change, PutServer):
+            return self._site.servers.put(change.spec, create=change.create)
+        if isinstance(change, PutImage):
+            return self._put_image(change)
+        created = change.spec.name not in self._site.pools
+        self._watch(change.spec.name)
+        refusal = self._site.put_pool(change)
+        self._watch(change.spec.name, created=created)
+        return refusal
+
+    def _put_image(self, change: PutImage) -> Refusal | None:
         name = change.spec.name
         for pool in self._site.pools.values():
             if pool.spec.master_image == name:
                 self._watch(pool.spec.name)
         answer = self._site.put_image(change)
         if isinstance(answer, Refusal):
-            self._note(f"image/{name}", change.label, answer)
-            return
+            return answer
         self._images[name] = ImageForecast(
             name=name,
             new_version=answer,
             version=self._site.images[name].current,
             deleted=False,
         )
+        return None
 
     def _note(self, subject: str, label: str, refusal: Refusal | None) -> None:
         if refusal is not None:
@@ -173,7 +210,9 @@ class _Run:
         }
         refusal = steps[change.thing](name)
         if refusal is not None and change.first:
-            self._attaching.refuse(name, refusal)
+            if change.thing is Thing.ATTACHMENT:
+                self._attaching.refuse(name, refusal)
+            self._kept.add((change.thing, name))
         self._note(f"{change.thing}/{name}", change.label, refusal)
 
     def _release(self, name: str) -> Refusal | None:
