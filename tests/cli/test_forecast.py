@@ -112,6 +112,13 @@ def test_the_engine_is_asked_about_the_whole_plan(run: Run, engine: FakeEngine, 
     assert "known only after the apply" in out
 
 
+def test_one_volume_is_one(run: Run, engine: FakeEngine) -> None:
+    pool = replace(ANSWER.pools[0], scrubbed=1, scrubbed_at_least=1, scrubbed_bytes=2**30)
+    engine.forecasts.answer = replace(ANSWER, pools=(pool,))
+    out = run("forecast", "pulumi", str(PLANS / "pulumi-change.json"))[1]
+    assert "1 volume, 1 GiB: 1 reused" in out
+
+
 def test_markdown_is_for_a_comment_and_names_make_no_markup(run: Run, engine: FakeEngine) -> None:
     code, out, _ = run("forecast", "pulumi", str(PLANS / "pulumi-change.json"), "--format=markdown")
     assert OK == code

@@ -14,7 +14,7 @@ from clonepool.cli import FAILED, OK, USAGE
 from clonepool.cli.words import until
 from clonepool.domain.forecast import AttachmentForecast, Forecast, Outcome, Plan
 from clonepool.domain.holds import HeldStock, Hold, Wanted
-from clonepool.errors import FailedPrecondition, ResourceExhausted
+from clonepool.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from tests.cli.conftest import Run
 from tests.service import fake_forecasts
 from tests.service.fake_engine import FakeEngine
@@ -60,6 +60,7 @@ def test_list_show_and_release(run: Run, engine: FakeEngine) -> None:
     "words",
     [
         ["--count", "0"],
+        ["--pool", "a", "--for", "0.5s"],
         ["--count", "-1"],
         ["--count", "1.5"],
         ["--count", "99999999999"],
@@ -77,6 +78,7 @@ def test_what_can_not_be_meant_is_wrong_usage(
     code, out, err = run("hold", "create", *([] if "--pool" in words else ["--pool=web"]), *words)
     assert (USAGE, "") == (code, out)
     assert 1 == len(err.splitlines())
+    assert words[-2] in err
     assert [] == engine.holds.calls
 
 
@@ -251,6 +253,32 @@ def test_to_hold_and_to_bring_a_ticket_is_wrong_usage(run: Run, held: FakeEngine
     code, _, err = run("forecast", "pulumi", PLAN, "--hold", "soon")
     assert (USAGE, 1) == (code, len(err.splitlines()))
     assert [] == held.holds.calls
+
+
+def test_what_the_engine_refuses_is_said_by_the_name_of_its_option(
+    run: Run, engine: FakeEngine
+) -> None:
+    out = run("forecast", "pulumi", PLAN, "--hold", "30m", "--owner", "a\nb")[1]
+    assert "nothing is held: --owner: " in out
+    engine.holds.fail = InvalidArgument.field("duration_s", "at most 1h")
+    out = run("forecast", "pulumi", PLAN, "--hold", "30m")[1]
+    assert "nothing is held: --hold: at most 1h" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["--owner", "PR 7"], "--owner: is whom --hold holds for"),
+        (["--hold", "0s"], "--hold: 0s must be at least 1 second"),
+    ],
+)
+def test_what_a_forecast_can_not_hold_is_wrong_usage_by_the_name_of_its_option(
+    run: Run, engine: FakeEngine, words: list[str], flag: str
+) -> None:
+    code, out, err = run("forecast", "pulumi", PLAN, *words)
+    assert (USAGE, "") == (code, out)
+    assert f"error: {flag}" in err
+    assert [] == engine.holds.calls
 
 
 @pytest.mark.parametrize("style", ["table", "markdown", "json"])

@@ -104,8 +104,13 @@ def forecast_terraform(
 def _asked(*, hold: str, owner: str, ticket: str) -> Asked:
     if hold and ticket:
         raise InvalidArgument.field("--hold", "makes a ticket; leave out --ticket, or this")
+    if owner and not hold:
+        raise InvalidArgument.field("--owner", "is whom --hold holds for; give that, or leave it")
     if hold:
-        return Asked(duration_s=parse_duration(hold, field="--hold"), owner=owner)
+        duration_s = parse_duration(hold, field="--hold")
+        if duration_s < 1:
+            raise InvalidArgument.field("--hold", f"{hold} must be at least 1 second")
+        return Asked(duration_s=duration_s, owner=owner)
     return Asked(ticket=ticket or client_environment().hold)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.errors import ClonepoolError, NotFound, Unavailable
+from clonepool.cli import words
+from clonepool.errors import ClonepoolError, InvalidArgument, NotFound, Unavailable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,9 @@ def _held(client: EngineClient, request: pb.ForecastRequest, answer: Any, asked:
     )
     try:
         hold = client.call("CreateHold", wanted)
+    except InvalidArgument as error:
+        told = words.by_flags(error, {"duration_s": "--hold", "owner": "--owner"})
+        return Answer(forecast=answer, notes=[f"nothing is held: {_line(told)}"])
     except ClonepoolError as error:
         return Answer(forecast=answer, notes=[f"nothing is held: {_line(error)}"])
     notes = [f"nothing is held of pool {each.pool}: {each.text}" for each in hold.refused]

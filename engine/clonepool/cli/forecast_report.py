@@ -157,8 +157,8 @@ def _scrub(pool: pb.PoolForecast) -> str:
     if not pool.scrubbed:
         return "no"
     least, most = pool.scrubbed_at_least, pool.scrubbed
-    number = f"{most}" if least == most else f"{least} to {most}"
-    what = f"{number} volumes, {format_size(pool.scrubbed_bytes)}"
+    number = words.count(most, "volume") if least == most else f"{least} to {most} volumes"
+    what = f"{number}, {format_size(pool.scrubbed_bytes)}"
     return f"{what}: {pool.recycled} reused, {pool.destroyed} destroyed"
 
 
