@@ -360,3 +360,5 @@ def test_a_plan_may_come_from_standard_input(
     monkeypatch.setattr("sys.stdin", io.StringIO((PLANS / "pulumi-create.json").read_text()))
     assert OK == run("forecast", "pulumi", "-", "--format", "json")[0]
     assert 4 == len(engine.forecasts.plans[0].changes)
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"steps": [7]}'))
+    assert "error: standard input: resource 1 is not" in run("forecast", "pulumi", "-")[2]

@@ -123,27 +123,28 @@ class Run:
             )
 
     def _attach_all(self) -> None:
-        """Each as soon as what it comes after is done, with all others that may come then."""
+        """Each as soon as what it comes after is done; the engine gets on while some wait."""
         left = [change for change in self._plan.changes if isinstance(change, Attach)]
-        while left:
-            keys = {change.key for change in left}
+        waiting: list[Attach] = []
+        while left or waiting:
+            keys = {change.key for change in [*left, *waiting]}
             now = [change for change in left if not change.after & keys]
             left = [change for change in left if change.after & keys]
-            self._attach_at_once(now)
+            for change in now:
+                made = self._attach(change)
+                if made is not None and made.state is AttachmentState.WAITING:
+                    waiting.append(change)
+            if not now:
+                self._wait(waiting)
+                waiting = []
         self._rig.settle()
 
-    def _attach_at_once(self, changes: list[Attach]) -> None:
-        waiting = []
-        for change in changes:
-            made = self._attach(change)
-            if made is not None and made.state is AttachmentState.WAITING:
-                waiting.append(change)
+    def _wait(self, waiting: list[Attach]) -> None:
         self._rig.settle()
         # each takes its place in turn: first come, first served
         for change in waiting:
             self._poll(change)
-        if waiting:
-            self._rig.settle()
+        self._rig.settle()
         for change in waiting:
             self._end_waiting(change)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from clonepool.domain.forecast import (
     Remove,
     Thing,
 )
-from clonepool.domain.forecast_order import stages
+from clonepool.domain.forecast_order import Order
 from clonepool.domain.forecast_run import forecast
 from clonepool.domain.model import ImageSpec, PoolSpec, ServerSpec
 from tests.unit.test_forecast import attach, outcomes, pool, snapshot
@@ -45,6 +46,14 @@ def one(name: str, *, after: str = "") -> Attach:
 
 def keys(after: str) -> frozenset[str]:
     return frozenset(after.split())
+
+
+def come(*changes: Change) -> Iterator[list[str]]:
+    order = Order(changes)
+    while (stage := order.next()) or order.cut():
+        if stage:
+            yield [order.made[index].spec.name for index in stage]
+        order.done(stage)
 
 
 def play(*changes: Change) -> Forecast:
@@ -96,6 +105,14 @@ def test_what_comes_after_one_that_waits_comes_when_that_is_served_or_has_failed
     assert ["", "MAX_REPLICAS", "DEPENDENCY_FAILS"] == [e.reason for e in made.attachments]
 
 
+def test_no_time_passes_between_one_that_is_warm_and_what_comes_after_it() -> None:
+    """They find what is ready now, just as those that come at once."""
+    view = pool({"max_replicas": 9}, ready={1: 2})
+    chain = (one("a"), one("b", after="attachment/a"), one("c", after="attachment/b"))
+    made = forecast(Plan(changes=chain), snapshot(view))
+    assert [WARM, WARM, WAITS] == outcomes(made)
+
+
 HELD = (AttachmentView(name="old", pool="web", server="s", image_version=1, size_bytes=2**30),)
 
 
@@ -130,7 +147,7 @@ def test_things_are_made_in_the_order_of_what_they_need() -> None:
         put_pool("p", after="server/t"),
         put_server("t"),
     )
-    names = [[each.spec.name for each in stage] for stage in stages(changes)]
+    names = list(come(*changes))
     assert [["s"], ["t"], ["p"], ["a", "z"], ["b"]] == names
 
 
@@ -141,7 +158,7 @@ def test_a_circle_ends_and_everything_is_made_once() -> None:
         put_server("s", after="server/s missing"),
         one("a", after="pool/q"),
     )
-    names = [each.spec.name for stage in stages(changes) for each in stage]
+    names = [name for stage in come(*changes) for name in stage]
     assert ["s", "p", "q", "a"] == names
 
 

@@ -20,6 +20,7 @@ def read_object(path: str, *, made_by: str) -> dict[str, Any]:
     Raises InvalidArgument where there is none.
     """
     text = _text(path, made_by=made_by)
+    path = named(path)
     try:
         read = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -29,15 +30,20 @@ def read_object(path: str, *, made_by: str) -> dict[str, Any]:
     return read
 
 
+def named(path: str) -> str:
+    """The file as an error names it."""
+    return "standard input" if path == "-" else path
+
+
 def _text(path: str, *, made_by: str) -> str:
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        text = f"can't read {path}: {error.strerror}; give the file that `{made_by}` wrote"
+        text = f"can't read {named(path)}: {error.strerror}; give the file that `{made_by}` wrote"
         raise InvalidArgument(text) from None
     except ValueError:
         # a saved plan of Terraform's is a zip archive, which is easily given instead
-        text = f"{path} is no text, so it is no JSON; write it by `{made_by}`"
+        text = f"{named(path)} is no text, so it is no JSON; write it by `{made_by}`"
         raise InvalidArgument(text) from None
 
 
@@ -45,7 +51,7 @@ def _text(path: str, *, made_by: str) -> str:
 def one_of_many(path: str, *, index: int, label: object, made_by: str) -> Iterator[None]:
     """As ``as_written``, for one resource of a file; ``index`` counts from 0."""
     name = " ".join(str(label or "").split())[:_SHOWN_CHARS]
-    which = f"{path}: resource {index + 1}" + (f" ({name})" if name else "")
+    which = f"{named(path)}: resource {index + 1}" + (f" ({name})" if name else "")
     with as_written(which, made_by=made_by):
         yield
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from clonepool.cli.given_files import read_object
+from clonepool.cli.given_files import named, read_object
 from clonepool.errors import InvalidArgument
 
 # by name: the engine's side knows no provider
@@ -37,7 +37,7 @@ def migrate_pulumi(state: File, /) -> None:
     try:
         migrated = import_module(_PLUGIN).migrate(exported)
     except InvalidArgument as error:
-        raise InvalidArgument(f"{state}: {error}", reason=error.reason) from None
+        raise InvalidArgument(f"{named(state)}: {error}", reason=error.reason) from None
     print(json.dumps(migrated.state, indent=4))
     if migrated.resources:
         said = f"{migrated.resources} resources are of the plugin's types now"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from clonepool.cli.given_files import as_written, one_of_many, read_object
+from clonepool.cli.given_files import as_written, named, one_of_many, read_object
 from clonepool.cli.plan_changes import KINDS, UNKNOWN, Action, Planned, Reading
 from clonepool.cli.plan_order import Before, of_configuration, of_step, without_index
 from clonepool.errors import InvalidArgument
@@ -47,6 +47,7 @@ def load(path: str, *, key: str, made_by: str) -> Mapping[str, Any]:
     where making the plan failed: what is in it then is not all that there will be.
     """
     document = read_object(path, made_by=made_by)
+    path = named(path)
     _check_succeeded(document, path=path, made_by=made_by)
     if not isinstance(document.get(key), list):
         raise InvalidArgument(f"{path} has no {key}; write it by `{made_by}`")
@@ -137,7 +138,7 @@ def read_terraform(document: Mapping[str, Any], *, path: str = "the plan") -> Re
             planned = _terraform_change(resource)
             if planned is not None:
                 reading.add(planned)
-    with as_written(f"{path}: its configuration", made_by=TERRAFORM):
+    with as_written(f"{named(path)}: its configuration", made_by=TERRAFORM):
         reading.put_in_order(of_configuration(document.get("configuration") or {}))
     return reading
 

@@ -46,9 +46,9 @@ class Attaching:
         self._waiters: list[Waiter] = []
         self._refused: dict[str, Refusal] = {}
 
-    def forecasts(self) -> tuple[AttachmentForecast, ...]:
-        """One for each attachment, in the order in which they came."""
-        return tuple(self._forecasts)
+    def forecast(self, index: int) -> AttachmentForecast:
+        """Of the attachment that came so many-th, from 0."""
+        return self._forecasts[index]
 
     def refuse(self, name: str, refusal: Refusal) -> None:
         """Its predecessor will not be released, so it is never asked for."""

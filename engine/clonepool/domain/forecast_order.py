@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from clonepool.domain.forecast import (
@@ -22,23 +22,14 @@ from clonepool.domain.forecast_servers import Refusal
 _KINDS: Final = (PutImage, PutPool, PutServer, Attach)
 
 
-def stages(changes: Sequence[Change]) -> Iterator[list[Made]]:
-    """One thing that is made, or all attachments that may come at once; then the next.
+class Order:
+    """Which changes may come next, by their index in ``made``.
 
-    Attachments come when nothing else is left that can come before them. A circle, which no
-    tool's plan has, is cut at its first change.
+    Attachments come when nothing else is left that can come before them.
     """
-    order = _Order([each for each in changes if not isinstance(each, Remove)])
-    while stage := order.next():
-        yield [order.made[index] for index in stage]
-        order.done(stage)
 
-
-class _Order:
-    """Changes by their index in ``made``; ``ready`` holds those that nothing holds up."""
-
-    def __init__(self, made: Sequence[Made]) -> None:
-        self.made = made
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self.made = made = [each for each in changes if not isinstance(each, Remove)]
         self._left = Counter(each.key for each in made if each.key)
         self._before = [
             {key for key in each.after if self._left[key] and key != each.key} for each in made
@@ -53,10 +44,7 @@ class _Order:
         self._all = iter(sorted(self._ranks))
 
     def next(self) -> list[int]:
-        if not self._ready:
-            # nothing, or a circle
-            cut = next((rank for rank in self._all if rank not in self._begun), None)
-            self._begin(cut)
+        """One thing that is made, or all attachments that may come now; [] where none may."""
         if not self._ready:
             return []
         if self._ready[0][0] < _KINDS.index(Attach):
@@ -65,7 +53,16 @@ class _Order:
         self._ready.clear()
         return stage
 
-    def done(self, stage: Sequence[int]) -> None:
+    def cut(self) -> bool:
+        """Let one come that is held up by a circle, which no tool's plan has; False: all came."""
+        held_up = next((rank for rank in self._all if rank not in self._begun), None)
+        if held_up is None:
+            return False
+        self._begin(held_up)
+        return True
+
+    def done(self, stage: Iterable[int]) -> None:
+        """They are made, or failed: what comes after them may come."""
         for key in (self.made[index].key for index in stage):
             self._left[key] -= 1
             for index in self._behind[key] if key and not self._left[key] else ():
@@ -73,8 +70,8 @@ class _Order:
                 if not self._before[index]:
                     self._begin(self._ranks[index])
 
-    def _begin(self, rank: tuple[int, int] | None) -> None:
-        if rank is not None and rank not in self._begun:
+    def _begin(self, rank: tuple[int, int]) -> None:
+        if rank not in self._begun:
             self._begun.add(rank)
             heapq.heappush(self._ready, rank)
 

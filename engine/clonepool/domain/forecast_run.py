@@ -6,7 +6,7 @@ attachments find what is ready now: they come faster than the engine can clone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from clonepool.domain.forecast import (
@@ -16,6 +16,7 @@ from clonepool.domain.forecast import (
     Failure,
     Forecast,
     ImageForecast,
+    Made,
     Outcome,
     Plan,
     PoolForecast,
@@ -28,7 +29,7 @@ from clonepool.domain.forecast import (
     Thing,
 )
 from clonepool.domain.forecast_attach import Attaching
-from clonepool.domain.forecast_order import Failed, stages
+from clonepool.domain.forecast_order import Failed, Order
 from clonepool.domain.forecast_servers import Refusal
 from clonepool.domain.forecast_site import Site
 from clonepool.domain.forecast_stock import PoolStock
@@ -79,22 +80,13 @@ class _Run:
         self._failures: list[Failure] = []
         self._images: dict[str, ImageForecast] = {}
         self._failed = Failed()
-        self._came: list[Attach] = []
+        self._came: dict[int, int] = {}  # which one it was, by the id of the change
         self._kept: set[tuple[Thing, str]] = set()
         self._attaching = Attaching(self._site, snapshot, fail=self._fail)
 
     def play(self) -> Forecast:
         self._remove(first=True)
-        attaches: list[Attach] = []
-        for stage in stages(self._plan.changes):
-            attaches = [each for each in stage if isinstance(each, Attach)]
-            if attaches:
-                self._attach(attaches)
-            for change in stage:
-                if not isinstance(change, Attach):
-                    self._put(change)
-        if not attaches:
-            self._settle()
+        self._make()
         skipped = bool(self._failures) and self._plan.stop_at_failure and self._deletes()
         if not skipped:
             self._remove(first=False)
@@ -107,11 +99,26 @@ class _Run:
             deletes_skipped=skipped,
         )
 
+    def _make(self) -> None:
+        """All in order. Time passes only for who waits: then what is to come has come."""
+        order, waiting = Order(self._plan.changes), set[int]()
+        while True:
+            if stage := order.next():
+                held_up = {index for index in stage if self._waits(order.made[index])}
+                order.done(index for index in stage if index not in held_up)
+                waiting |= held_up
+            elif waiting:
+                self._end_waiting(order.made[index] for index in sorted(waiting))
+                order.done(sorted(waiting))
+                waiting.clear()
+            elif not order.cut():
+                break
+        self._settle()
+
     def _attachments(self) -> tuple[AttachmentForecast, ...]:
         """In the order of the plan, in whichever order they came."""
-        places = {id(change): place for place, change in enumerate(self._plan.changes)}
-        made = zip(self._came, self._attaching.forecasts(), strict=True)
-        return tuple(each for _, each in sorted(made, key=lambda pair: places[id(pair[0])]))
+        attaches = [each for each in self._plan.changes if isinstance(each, Attach)]
+        return tuple(self._forecast_of(each) for each in attaches)
 
     def _deletes(self) -> bool:
         return any(isinstance(each, Remove) and not each.first for each in self._plan.changes)
@@ -136,20 +143,33 @@ class _Run:
         failure = Failure(subject=subject, label=label, reason=refusal.reason, text=refusal.text)
         self._failures.append(failure)
 
-    def _attach(self, changes: Sequence[Attach]) -> None:
-        """All of them at once; then what is to come has come, and the others give up."""
-        self._came += changes
-        for change in changes:
-            refusal = self._failed.refusal(change)
-            if refusal is None:
-                self._watch(change.spec.pool)
-            self._attaching.attach(change, refusal=refusal)
+    def _waits(self, change: Made) -> bool:
+        """Make it, or find that it can't be made; True for an attachment that has to wait."""
+        if not isinstance(change, Attach):
+            self._put(change)
+            return False
+        refusal = self._failed.refusal(change)
+        if refusal is None:
+            self._watch(change.spec.pool)
+        self._came[id(change)] = len(self._came)
+        self._attaching.attach(change, refusal=refusal)
+        self._note_failed(change)
+        return self._forecast_of(change).outcome is Outcome.WAITS
+
+    def _end_waiting(self, changes: Iterable[Made]) -> None:
+        """What is to come has come; who is not served by then gives up."""
         self._settle()
         self._attaching.give_up_waiting()
-        made = self._attaching.forecasts()[-len(changes) :]
-        for change, each in zip(changes, made, strict=True):
-            if each.outcome is Outcome.FAILS:
-                self._failed.note(change, subject=f"attachment/{change.spec.name or change.label}")
+        for change in changes:
+            self._note_failed(change)
+
+    def _note_failed(self, change: Made) -> None:
+        if self._forecast_of(change).outcome is Outcome.FAILS:
+            name = change.spec.name or change.label
+            self._failed.note(change, subject=f"attachment/{name}")
+
+    def _forecast_of(self, change: Made) -> AttachmentForecast:
+        return self._attaching.forecast(self._came[id(change)])
 
     def _put(self, change: PutImage | PutPool | PutServer) -> None:
         thing = _THINGS[type(change)]
