@@ -89,7 +89,7 @@ class Failed:
 
     def cause(self, change: Made) -> str:
         """The thing because of which it can't be made; "" where it can."""
-        found = sorted(change.after & self._causes.keys() - {change.key})
+        found = sorted((change.after - {change.key}) & self._causes.keys())
         return self._causes[found[0]] if found else ""
 
     def refusal(self, change: Made) -> Refusal | None:
