@@ -49,8 +49,8 @@ def migrate(exported: Mapping[str, Any]) -> Migrated:
             "the stack has pending operations; run `pulumi refresh --clear-pending-creates`, "
             "export it again, then migrate"
         )
+    turned = [_checked_turn(each, index) for index, each in enumerate(deployment["resources"])]
     found = [resource for resource in deployment["resources"] if _name_of(resource) in _DECLARED]
-    turned = [_turn(resource) for resource in deployment["resources"]]
     kept = {**deployment, "resources": _without_unused_provider(_respell_urns(turned))}
     return Migrated(state={**exported, "deployment": kept}, resources=len(found))
 
@@ -58,6 +58,19 @@ def migrate(exported: Mapping[str, Any]) -> Migrated:
 def _name_of(resource: Mapping[str, Any]) -> str:
     match = _DYNAMIC_TOKEN.fullmatch(str(resource.get("type", "")))
     return match[1] if match else ""
+
+
+def _checked_turn(resource: Any, index: int) -> State:
+    urn = resource.get("urn") if isinstance(resource, dict) else None
+    try:
+        if not isinstance(urn, str):
+            raise TypeError("it has no urn")
+        return _turn(resource)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        which = f"resource {index + 1}" + (f" ({urn})" if isinstance(urn, str) else "")
+        what = " ".join(str(error).split())
+        text = f"{which} is not as `pulumi stack export` writes it ({what}); export it anew"
+        raise InvalidArgument(text, reason="BAD_STATE") from None
 
 
 def _turn(resource: State) -> State:

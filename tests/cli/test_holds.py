@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clonepool.cli import FAILED, OK, USAGE
 from clonepool.cli.words import until
-from clonepool.domain.forecast import AttachmentForecast, Outcome
-from clonepool.domain.holds import Wanted
-from clonepool.errors import ResourceExhausted
+from clonepool.domain.forecast import AttachmentForecast, Forecast, Outcome, Plan
+from clonepool.domain.holds import HeldStock, Hold, Wanted
+from clonepool.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from tests.cli.conftest import Run
 from tests.service import fake_forecasts
 from tests.service.fake_engine import FakeEngine
@@ -59,6 +60,7 @@ def test_list_show_and_release(run: Run, engine: FakeEngine) -> None:
     "words",
     [
         ["--count", "0"],
+        ["--pool", "a", "--for", "0.5s"],
         ["--count", "-1"],
         ["--count", "1.5"],
         ["--count", "99999999999"],
@@ -76,6 +78,7 @@ def test_what_can_not_be_meant_is_wrong_usage(
     code, out, err = run("hold", "create", *([] if "--pool" in words else ["--pool=web"]), *words)
     assert (USAGE, "") == (code, out)
     assert 1 == len(err.splitlines())
+    assert words[-2] in err
     assert [] == engine.holds.calls
 
 
@@ -184,6 +187,65 @@ def test_a_ticket_that_is_over_is_said(run: Run, held: FakeEngine) -> None:
     assert "nothing is held for this plan: there is no ticket gone" in out
 
 
+@pytest.mark.parametrize(
+    ("pool", "taken", "why"),
+    [
+        ("front", 0, "it holds 3 of pool front, and no attachment of the plan is of such a pool"),
+        ("web", 3, "all that it held is taken; leave it out, or hold anew by --hold"),
+        ("web", 0, "it holds 3 of pool web, and no attachment of the plan comes to take that"),
+    ],
+)
+@pytest.mark.parametrize("style", ["table", "markdown"])
+def test_a_ticket_that_is_no_use_to_the_plan_is_not_offered_but_explained(
+    run: Run, engine: FakeEngine, style: str, pool: str, taken: int, why: str
+) -> None:
+    stock = HeldStock(pool=pool, count=3, remaining=3 - taken)
+    engine.holds.made["t"] = Hold(
+        id="mine", owner="", pools=(stock,), created_at=NOW, expires_at=NOW + 60
+    )
+    code, out, _ = run("forecast", "pulumi", PLAN, "--ticket=mine", f"--format={style}")
+    assert OK == code
+    assert f"ticket mine is no use to this plan: {why}" in out
+    assert "CLONEPOOL_HOLD" not in out
+
+
+def test_a_ticket_that_was_made_is_named_where_the_engine_then_went_away(
+    run: Run, engine: FakeEngine
+) -> None:
+    plain = engine.forecasts.make
+
+    def away_later(*, plan: Plan) -> Forecast:
+        if plan.hold:
+            raise FailedPrecondition("it goes down")
+        return plain(plan=plan)
+
+    engine.forecasts.make = away_later
+    out = run("forecast", "pulumi", PLAN, "--hold", "30m")[1]
+    assert "ticket ticket-1 is made; the engine went away before a forecast with it" in out
+
+
+def test_a_pool_that_the_plan_makes_has_nothing_to_hold(run: Run, engine: FakeEngine) -> None:
+    made = fake_forecasts.ANSWER
+    new = replace(made.pools[0], name="new", created=True)
+    warm = [
+        replace(made.attachments[0], name=f"at-{pool}", pool=pool) for pool in ("new", "web", "new")
+    ]
+    answer = replace(made, attachments=tuple(warm), pools=(*made.pools, new))
+    engine.forecasts.make = lambda **_asked: answer
+    run("forecast", "pulumi", PLAN, "--hold", "30m")
+    assert [("create", (Wanted(pool="web", count=1),))] == engine.holds.calls
+
+
+def test_the_summary_says_how_many_of_the_warm_ones_are_held(run: Run, engine: FakeEngine) -> None:
+    """The word alone would say that all of them are."""
+    create(run)
+    warm = [replace(HELD, name=f"at-{n}", held=n < 3) for n in range(4)]
+    answer = fake_forecasts.with_held(fake_forecasts.ANSWER, *warm)
+    engine.forecasts.make = lambda **_asked: answer
+    out = run("forecast", "pulumi", PLAN, "--ticket", "ticket-1")[1]
+    assert out.startswith(f"4 of 6 attachments warm, 3 of them held until {UNTIL}, 1 wait")
+
+
 def test_to_hold_and_to_bring_a_ticket_is_wrong_usage(run: Run, held: FakeEngine) -> None:
     code, _, err = run("forecast", "pulumi", PLAN, "--hold", "30m", "--ticket", "ticket-1")
     assert USAGE == code
@@ -191,6 +253,32 @@ def test_to_hold_and_to_bring_a_ticket_is_wrong_usage(run: Run, held: FakeEngine
     code, _, err = run("forecast", "pulumi", PLAN, "--hold", "soon")
     assert (USAGE, 1) == (code, len(err.splitlines()))
     assert [] == held.holds.calls
+
+
+def test_what_the_engine_refuses_is_said_by_the_name_of_its_option(
+    run: Run, engine: FakeEngine
+) -> None:
+    out = run("forecast", "pulumi", PLAN, "--hold", "30m", "--owner", "a\nb")[1]
+    assert "nothing is held: --owner: " in out
+    engine.holds.fail = InvalidArgument.field("duration_s", "at most 1h")
+    out = run("forecast", "pulumi", PLAN, "--hold", "30m")[1]
+    assert "nothing is held: --hold: at most 1h" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["--owner", "PR 7"], "--owner: is whom --hold holds for"),
+        (["--hold", "0s"], "--hold: 0s must be at least 1 second"),
+    ],
+)
+def test_what_a_forecast_can_not_hold_is_wrong_usage_by_the_name_of_its_option(
+    run: Run, engine: FakeEngine, words: list[str], flag: str
+) -> None:
+    code, out, err = run("forecast", "pulumi", PLAN, *words)
+    assert (USAGE, "") == (code, out)
+    assert f"error: {flag}" in err
+    assert [] == engine.holds.calls
 
 
 @pytest.mark.parametrize("style", ["table", "markdown", "json"])

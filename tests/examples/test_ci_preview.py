@@ -91,7 +91,9 @@ def test_a_recorded_plan_becomes_a_forecast_in_markdown(
     done = preview(tool, plan=plan)
     assert DONE == done.code, done.err
     text = job.markdown.read_text()
-    assert text.startswith("### Clonepool: 1 of ")
+    # one of the program comes after another one, which waits: by then there is stock again
+    warm = 2 if (tool, plan) == ("pulumi", "change") else 1
+    assert text.startswith(f"### Clonepool: {warm} of ")
     assert "attachments warm" in done.out
     assert "| web (created) | 0 -\\> 2 |" in text
     assert_nothing_told(job, done)

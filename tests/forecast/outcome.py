@@ -47,6 +47,7 @@ class Run:
         self._one_by_one = one_by_one
         self.seen = Seen()
         self._refused: dict[str, str] = {}
+        self._failed: set[str] = set()  # by key; each has one
         self._runs_before = len(rig.runs())
 
     def carry_out(self) -> Seen:
@@ -87,6 +88,14 @@ class Run:
         self.seen.failures[subject, reason] += 1
         return None, reason
 
+    def _is_not_begun(self, change: Attach | PutImage | PutPool | PutServer, word: str) -> bool:
+        """What comes after something that failed is never asked for."""
+        if not change.after & self._failed:
+            return False
+        self._failed.add(change.key)
+        self.seen.failures[f"{word}/{change.spec.name}", "DEPENDENCY_FAILS"] += 1
+        return True
+
     def _put(self, change: Change) -> None:
         engine, name = self._rig.engine, change.spec.name
         if isinstance(change, PutImage):
@@ -99,8 +108,14 @@ class Run:
             return
         kind = engine.pools if isinstance(change, PutPool) else engine.servers
         word = "pool" if isinstance(change, PutPool) else "server"
+        if self._is_not_begun(change, word):
+            return
         if change.create:
-            self._try(f"{word}/{name}", lambda: kind.create(spec=change.spec, token=f"t-{name}"))
+            _, reason = self._try(
+                f"{word}/{name}", lambda: kind.create(spec=change.spec, token=f"t-{name}")
+            )
+            if reason:
+                self._failed.add(change.key)
         else:
             found = engine.pools.get(ref=Ref(name=name))
             self._try(
@@ -108,18 +123,28 @@ class Run:
             )
 
     def _attach_all(self) -> None:
-        waiting = []
-        for change in self._plan.changes:
-            if isinstance(change, Attach):
+        """Each as soon as what it comes after is done; the engine gets on while some wait."""
+        left = [change for change in self._plan.changes if isinstance(change, Attach)]
+        waiting: list[Attach] = []
+        while left or waiting:
+            keys = {change.key for change in [*left, *waiting]}
+            now = [change for change in left if not change.after & keys]
+            left = [change for change in left if change.after & keys]
+            for change in now:
                 made = self._attach(change)
                 if made is not None and made.state is AttachmentState.WAITING:
                     waiting.append(change)
+            if not now:
+                self._wait(waiting)
+                waiting = []
+        self._rig.settle()
+
+    def _wait(self, waiting: list[Attach]) -> None:
         self._rig.settle()
         # each takes its place in turn: first come, first served
         for change in waiting:
             self._poll(change)
-        if waiting:
-            self._rig.settle()
+        self._rig.settle()
         for change in waiting:
             self._end_waiting(change)
 
@@ -127,11 +152,16 @@ class Run:
         name = change.spec.name
         if name in self._refused:
             self.seen.attachments[name] = ("fails", self._refused[name])
+            self._failed.add(change.key)
+            return None
+        if self._is_not_begun(change, "attachment"):
+            self.seen.attachments[name] = ("fails", "DEPENDENCY_FAILS")
             return None
         made, reason = self._try(f"attachment/{name}", lambda: self._create(change))
         if made is None:
             # a name that is taken by another is told of under the same name
             self.seen.attachments[name] = ("fails", reason)
+            self._failed.add(change.key)
             return None
         outcome = "warm" if made.state is AttachmentState.ATTACHED else "waits"
         self.seen.attachments[name] = (outcome, "")
@@ -154,6 +184,7 @@ class Run:
             return
         name = change.spec.name
         self.seen.attachments[name] = ("fails", TIMED_OUT)
+        self._failed.add(change.key)
         self.seen.failures[f"attachment/{name}", TIMED_OUT] += 1
         self._rig.engine.attachments.delete(attachment_id=made.id, force=False)
 

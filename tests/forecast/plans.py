@@ -36,6 +36,7 @@ OTHER = SystemUser(name="billing", kind=SystemUserKind.APPLICATION)
 TIMED = "front"
 _WINDOWS = ((), ("00:00-01:00",), ("08:00-20:00",))
 _PAGE = PageRequest()
+_AFTER = 0.1  # the share of the things made before it that one comes after
 
 
 class Planner:
@@ -93,7 +94,28 @@ class Planner:
                 parts.append(part())
         changes = tuple(change for part in parts for change in part)
         stop = self._chance(0.5)
-        return Plan(changes=_without_clashes(changes), stop_at_failure=stop, hold=hold)
+        ordered = self._in_order(_without_clashes(changes))
+        return Plan(changes=ordered, stop_at_failure=stop, hold=hold)
+
+    def _in_order(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        """Each with a key; some come after others, as a program's resources do."""
+        made: list[Change] = []
+        # what may come before: a new pool comes first of all, so after other new pools only
+        before: dict[type, list[str]] = {PutPool: [], PutServer: [], Attach: []}
+        for kind in (PutPool, PutServer, Attach):
+            for change in changes:
+                if not isinstance(change, kind) or (kind is PutPool and not change.create):
+                    continue
+                keys = [key for keys in before.values() for key in keys]
+                after = {key for key in keys if self._chance(_AFTER)}
+                key = f"{kind.__name__}/{change.spec.name}"
+                before[kind].append(key)
+                made.append(replace(change, key=key, after=frozenset(after)))
+        places = {(type(each), each.spec.name): each for each in made}
+        return tuple(
+            each if isinstance(each, Remove) else places.get((type(each), each.spec.name), each)
+            for each in changes
+        )
 
     def _chance(self, share: float) -> bool:
         return self._random.random() < share

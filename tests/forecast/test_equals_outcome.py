@@ -22,6 +22,7 @@ from tests.forecast.stepping import SteppingRig  # noqa: E402
 pytestmark = pytest.mark.slow
 SITES = 8
 PLANS = 25
+_MET = ("warm", "waits", "fails", "DEPENDENCY_FAILS", "scrubbed", "resumed")
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +61,13 @@ def test_the_outcome_is_what_was_forecast(seed: int, tmp_path: Path, migrated: P
             seen = Run(rig, plan, one_by_one=one_by_one).carry_out()
             _compare(rig, plan, forecast, seen, what=f"plan {number}", one_by_one=one_by_one)
             met.update(outcome for outcome, _ in seen.attachments.values())
+            met.update(reason for _, reason in seen.attachments.values())
             met.update(["scrubbed"] * sum(seen.scrubbed.values()))
             met.update(["held"] * sum(each.held for each in forecast.attachments))
             met.update(["beside"] * sum(pool.after.held for pool in forecast.pools))
         met.update(["resumed"] * len(rig.events("RESUMED")))
     # plans in which nothing happens would prove nothing
-    assert min(met[each] for each in ("warm", "waits", "fails", "scrubbed", "resumed")) > 0, met
+    assert min(met[each] for each in _MET) > 0, met
     if seed > SITES // 2:
         assert min(met["held"], met["beside"]) > 0, met
 

@@ -172,6 +172,9 @@ def test_migrating_twice_changes_nothing_more() -> None:
     assert (once.state, 1, 0) == (again.state, once.resources, again.resources)
 
 
+DYNAMIC = "pulumi-python:dynamic/clonepool:"
+
+
 def run_command(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
     program = "from clonepool.cli import main; raise SystemExit(main())"
     return subprocess.run(
@@ -193,7 +196,24 @@ def test_the_command_reads_a_file_or_standard_input(tmp_path: Path) -> None:
     assert "1 resources are of the plugin's types now" in by_file.stderr
     wrong = run_command("-", given="no JSON")
     assert (2, "") == (wrong.returncode, wrong.stdout)
-    assert "give an exported stack" in wrong.stderr
+    assert "write it by `pulumi stack export`" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("resource", "which"),
+    [
+        (5, "resource 1 is"),
+        ({"type": "x"}, "resource 1 is"),
+        ({"urn": "urn:a", "type": DYNAMIC + "Server", "inputs": 5}, "resource 1 (urn:a) is"),
+        ({"urn": "urn:a", "type": DYNAMIC + "Server", "outputs": [1]}, "resource 1 (urn:a) is"),
+    ],
+)
+def test_a_resource_of_another_shape_is_named(tmp_path: Path, resource: Any, which: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps({"deployment": {"resources": [resource]}}))
+    wrong = run_command(str(path))
+    assert (2, "") == (wrong.returncode, wrong.stdout)
+    assert f"error: {path}: {which} not as `pulumi stack export` writes it" in wrong.stderr
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from clonepool.cli import FORESEEN, OK, forecast_report, output
 from clonepool.cli.documents import document
 from clonepool.cli.forecast_holds import Asked, ask
 from clonepool.cli.plan_changes import Reading
-from clonepool.cli.plan_files import load, read_pulumi, read_terraform
+from clonepool.cli.plan_files import PULUMI, TERRAFORM, load, read_pulumi, read_terraform
 from clonepool.cli.session import connect
 from clonepool.errors import InvalidArgument, Unavailable
 from clonepool.units import parse_duration
@@ -55,9 +55,10 @@ def forecast_pulumi(
 
     """
     asked = _asked(hold=hold, owner=owner, ticket=ticket)
-    plan = load(preview, key="steps", made_by="pulumi preview --json")
+    plan = load(preview, key="steps", made_by=PULUMI)
     request = pb.ForecastRequest(stop_at_failure=True)
-    answer = _show(read_pulumi(plan), request, asked, format_=format, apply="pulumi up")
+    reading = read_pulumi(plan, path=preview)
+    answer = _show(reading, request, asked, format_=format, apply="pulumi up")
     return _exit_code(answer, fail_on)
 
 
@@ -93,9 +94,9 @@ def forecast_terraform(
 
     """
     asked = _asked(hold=hold, owner=owner, ticket=ticket)
-    document_ = load(plan, key="resource_changes", made_by="terraform show -json PLAN")
+    document_ = load(plan, key="resource_changes", made_by=TERRAFORM)
     request = pb.ForecastRequest()
-    reading = read_terraform(document_)
+    reading = read_terraform(document_, path=plan)
     answer = _show(reading, request, asked, format_=format, apply="terraform apply")
     return _exit_code(answer, fail_on)
 
@@ -103,8 +104,13 @@ def forecast_terraform(
 def _asked(*, hold: str, owner: str, ticket: str) -> Asked:
     if hold and ticket:
         raise InvalidArgument.field("--hold", "makes a ticket; leave out --ticket, or this")
+    if owner and not hold:
+        raise InvalidArgument.field("--owner", "is whom --hold holds for; give that, or leave it")
     if hold:
-        return Asked(duration_s=parse_duration(hold, field="--hold"), owner=owner)
+        duration_s = parse_duration(hold, field="--hold")
+        if duration_s < 1:
+            raise InvalidArgument.field("--hold", f"{hold} must be at least 1 second")
+        return Asked(duration_s=duration_s, owner=owner)
     return Asked(ticket=ticket or client_environment().hold)
 
 
@@ -161,5 +167,5 @@ def _print_tables(
     ]
     if lines:
         print("", *lines, sep="\n")
-    if hold is not None:
+    if forecast_report.is_used(hold, answer):
         print(f"\nuse what is held: {forecast_report.use_of(hold, apply)}")

@@ -9,7 +9,8 @@ from typing import Any
 
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.errors import ClonepoolError, NotFound, Unavailable
+from clonepool.cli import words
+from clonepool.errors import ClonepoolError, InvalidArgument, NotFound, Unavailable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,21 @@ def _by_ticket(client: EngineClient, answer: Any, ticket: str) -> Answer:
         hold = client.call("GetHold", pb.GetRequest(id=ticket))
     except (NotFound, Unavailable) as error:
         return Answer(forecast=answer, notes=[f"nothing is held for this plan: {_line(error)}"])
-    return Answer(forecast=answer, hold=hold)
+    return Answer(forecast=answer, hold=hold, notes=_no_use(answer, hold))
+
+
+def _no_use(answer: pb.ForecastResponse, hold: pb.Hold) -> list[str]:
+    """Why the plan takes nothing of what the ticket holds; nothing to say where it does."""
+    if any(each.held for each in answer.attachments):
+        return []
+    said = f"ticket {hold.id} is no use to this plan"
+    left = {each.pool: each.remaining for each in hold.pools if each.remaining}
+    if not left:
+        return [f"{said}: all that it held is taken; leave it out, or hold anew by --hold"]
+    stock = ", ".join(f"{count} of pool {pool}" for pool, count in sorted(left.items()))
+    if not left.keys() & {each.pool for each in answer.attachments}:
+        return [f"{said}: it holds {stock}, and no attachment of the plan is of such a pool"]
+    return [f"{said}: it holds {stock}, and no attachment of the plan comes to take that"]
 
 
 def _held(client: EngineClient, request: pb.ForecastRequest, answer: Any, asked: Asked) -> Answer:
@@ -65,10 +80,17 @@ def _held(client: EngineClient, request: pb.ForecastRequest, answer: Any, asked:
     )
     try:
         hold = client.call("CreateHold", wanted)
+    except InvalidArgument as error:
+        told = words.by_flags(error, {"duration_s": "--hold", "owner": "--owner"})
+        return Answer(forecast=answer, notes=[f"nothing is held: {_line(told)}"])
     except ClonepoolError as error:
         return Answer(forecast=answer, notes=[f"nothing is held: {_line(error)}"])
     notes = [f"nothing is held of pool {each.pool}: {each.text}" for each in hold.refused]
-    return Answer(forecast=_again(client, request, answer, hold), hold=hold, notes=notes)
+    again = _again(client, request, hold)
+    if again is None:
+        text = f"ticket {hold.id} is made; the engine went away before a forecast with it"
+        return Answer(forecast=answer, hold=hold, notes=[*notes, text])
+    return Answer(forecast=again, hold=hold, notes=[*notes, *_no_use(again, hold)])
 
 
 def _needed(answer: pb.ForecastResponse) -> Counter[str]:
@@ -79,13 +101,16 @@ def _needed(answer: pb.ForecastResponse) -> Counter[str]:
     )
 
 
-def _again(client: EngineClient, request: pb.ForecastRequest, answer: Any, hold: Any) -> Any:
-    """The forecast with the ticket; the one before where the engine went away in between."""
+def _again(
+    client: EngineClient, request: pb.ForecastRequest, hold: pb.Hold
+) -> pb.ForecastResponse | None:
+    """The forecast with the ticket; None where the engine went away in between."""
     request.hold = hold.id
     try:
-        return client.call("Forecast", request)
+        answer: pb.ForecastResponse = client.call("Forecast", request)
     except ClonepoolError:
-        return answer
+        return None
+    return answer
 
 
 def _line(error: ClonepoolError) -> str:

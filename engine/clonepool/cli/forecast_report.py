@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import words
@@ -80,6 +80,11 @@ def image_lines(answer: pb.ForecastResponse) -> list[str]:
     return lines
 
 
+def is_used(hold: pb.Hold | None, answer: pb.ForecastResponse) -> TypeGuard[pb.Hold]:
+    """Whether the plan takes any of what the ticket holds; where not, it is no use to bring it."""
+    return hold is not None and any(each.held for each in answer.attachments)
+
+
 def use_of(hold: pb.Hold, apply: str) -> str:
     """The command line that takes what is held."""
     return f"CLONEPOOL_HOLD={hold.id} {apply}"
@@ -103,7 +108,7 @@ def markdown(
             parts.append(_markdown_table(columns, rows))
     lines = [*image_lines(answer), *closing_lines(answer), *notes]
     parts.append("\n".join(f"- {_escaped(line)}" for line in lines))
-    if hold is not None:
+    if is_used(hold, answer):
         parts.append(f"Use what is held:\n\n```sh\n{use_of(hold, apply)}\n```")
     return "\n\n".join(part for part in parts if part)
 
@@ -152,8 +157,8 @@ def _scrub(pool: pb.PoolForecast) -> str:
     if not pool.scrubbed:
         return "no"
     least, most = pool.scrubbed_at_least, pool.scrubbed
-    number = f"{most}" if least == most else f"{least} to {most}"
-    what = f"{number} volumes, {format_size(pool.scrubbed_bytes)}"
+    number = words.count(most, "volume") if least == most else f"{least} to {most} volumes"
+    what = f"{number}, {format_size(pool.scrubbed_bytes)}"
     return f"{what}: {pool.recycled} reused, {pool.destroyed} destroyed"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -12,7 +12,15 @@ from clonepool.cli import output, words
 from clonepool.cli.counts import Count
 from clonepool.cli.documents import document, documents
 from clonepool.cli.session import connect, pages
+from clonepool.errors import InvalidArgument
 from clonepool.units import parse_duration
+
+_FLAGS: Final = {
+    "pools[0].pool": "--pool",
+    "pools[0].count": "--count",
+    "duration_s": "--for",
+    "owner": "--owner",
+}
 
 
 def create_hold(
@@ -50,7 +58,10 @@ def create_hold(
         request_token=f"clonepool-cli/hold/{uuid.uuid4()}",
     )
     with connect() as client:
-        made = client.call("CreateHold", request)
+        try:
+            made = client.call("CreateHold", request)
+        except InvalidArgument as error:
+            raise words.by_flags(error, _FLAGS) from None
     if json:
         output.print_json(document(made))
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 from clonepool.api.v1 import engine_pb2 as pb
+from clonepool.cli.plan_order import nearest
 from clonepool.units import parse_duration, parse_size
 
 
@@ -40,6 +41,7 @@ class Planned:
     kind: str
     action: Action
     label: str
+    key: str = ""  # of what depends on it
     before: Mapping[str, Any] = field(default_factory=dict)
     after: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,7 +68,15 @@ class Reading:
         if made is not None:
             made.label = planned.label
             made.create = planned.action is not Action.UPDATE
+            made.key = planned.key
             self.changes.append(made)
+
+    def put_in_order(self, before: Mapping[str, Collection[str]]) -> None:
+        """Note for each change which others come before it, by what the tool says of resources."""
+        keys = {change.key for change in self.changes if change.key}
+        for change in self.changes:
+            if change.key:
+                change.after.extend(sorted(nearest(change.key, before, keys)))
 
     def _made(self, planned: Planned) -> pb.PlannedChange | None:
         unknown = sorted(_unknown_paths(planned.after))
@@ -187,10 +197,10 @@ def _pool(values: Mapping[str, Any]) -> pb.PoolSpec:
             method=scrub.get("method") or "",
             then=scrub.get("then") or "",
             on_low_space=scrub.get("on_low_space"),
-            max_age_s=parse_duration(scrub.get("max_age") or "0s"),
+            max_age_s=parse_duration(scrub.get("max_age") or "0s", field="max_age"),
             max_bytes=parse_size(scrub["max_bytes"]) if scrub.get("max_bytes") else 0,
             verify=scrub.get("verify") or "",
-            undo_window_s=parse_duration(scrub.get("undo_window") or "0s"),
+            undo_window_s=parse_duration(scrub.get("undo_window") or "0s", field="undo_window"),
             windows=scrub.get("windows") or (),
             assurance=scrub.get("assurance") or "",
         ),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
+from clonepool.cli.given_files import as_written, named, one_of_many, read_object
 from clonepool.cli.plan_changes import KINDS, UNKNOWN, Action, Planned, Reading
+from clonepool.cli.plan_order import Before, of_configuration, of_step, without_index
 from clonepool.errors import InvalidArgument
 
+# what writes each kind of plan
+PULUMI: Final = "pulumi preview --json"
+TERRAFORM: Final = "terraform show -json PLAN"
+_TERRAFORM_FORMATS: Final = ("0", "1")
+# as in <{%reset%}>
+_COLOURS: Final = re.compile(r"<\{%[^%]*%\}>")
 _PULUMI_UNKNOWN: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _PULUMI_TYPE: Final = re.compile(r"(?:pulumi-python:dynamic/clonepool|clonepool:index):(\w+)")
 # ours are all deleted before they are replaced: a server, or a name, can't be had twice
@@ -38,37 +43,67 @@ _MAPS: Final = ("labels", "server_selector")
 def load(path: str, *, key: str, made_by: str) -> Mapping[str, Any]:
     """A plan's JSON from a file, or from standard input for "-".
 
-    Raises InvalidArgument where it is not what ``made_by`` prints, which has ``key`` in it.
+    Raises InvalidArgument where it is not what ``made_by`` prints, which has ``key`` in it, or
+    where making the plan failed: what is in it then is not all that there will be.
     """
-    text = sys.stdin.read() if path == "-" else Path(path).read_text()
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise InvalidArgument(f"{path} is no JSON ({error}); write it by `{made_by}`") from None
-    if not isinstance(document, dict) or not isinstance(document.get(key), list):
+    document = read_object(path, made_by=made_by)
+    path = named(path)
+    _check_succeeded(document, path=path, made_by=made_by)
+    if not isinstance(document.get(key), list):
         raise InvalidArgument(f"{path} has no {key}; write it by `{made_by}`")
+    version = document.get("format_version")
+    if version is not None and str(version).partition(".")[0] not in _TERRAFORM_FORMATS:
+        text = (
+            f"{path} has format_version {version}, and this Clonepool reads 0.x and 1.x; install a "
+            "newer Clonepool, or make the plan with an older Terraform"
+        )
+        raise InvalidArgument(text)
     return document
 
 
-def read_pulumi(document: Mapping[str, Any]) -> Reading:
-    """What `pulumi preview --json` says of our resources."""
-    reading = Reading()
-    for step in document["steps"]:
-        old, new = step.get("oldState") or {}, step.get("newState") or {}
-        kind = _PULUMI_TYPE.fullmatch(new.get("type") or old.get("type") or "")
-        action = _PULUMI_ACTIONS.get(step.get("op", ""))
-        if kind is None or action is None or kind[1] not in KINDS:
-            continue
-        reading.add(
-            Planned(
-                kind=kind[1],
-                action=action,
-                label=str(step.get("urn", "")).rpartition("::")[2],
-                before=_pulumi_object(old.get("outputs") or old.get("inputs") or {}),
-                after=_pulumi_object(new.get("inputs") or {}),
-            )
+def _check_succeeded(document: Mapping[str, Any], *, path: str, made_by: str) -> None:
+    found = document.get("diagnostics")
+    errors = [
+        " ".join(_COLOURS.sub("", str(each.get("message", ""))).split())
+        for each in (found if isinstance(found, list) else ())
+        if isinstance(each, Mapping) and each.get("severity") == "error"
+    ]
+    if errors or document.get("errored") is True:
+        first = f": {errors[0]}" if errors and errors[0] else ""
+        raise InvalidArgument(
+            f"{path} is of a plan that failed{first}; mend that, then write it anew by `{made_by}`"
         )
+
+
+def read_pulumi(document: Mapping[str, Any], *, path: str = "the plan") -> Reading:
+    """What `pulumi preview --json` says of our resources; ``path`` is to name in an error."""
+    reading = Reading()
+    before: Before = {}
+    for index, step in enumerate(document["steps"]):
+        urn = str(step.get("urn") or "") if isinstance(step, Mapping) else ""
+        with one_of_many(path, index=index, label=urn, made_by=PULUMI):
+            planned = _pulumi_step(step)
+            before[urn] = before.get(urn, set()) | of_step(step)
+            if planned is not None:
+                reading.add(planned)
+    reading.put_in_order(before)
     return reading
+
+
+def _pulumi_step(step: Mapping[str, Any]) -> Planned | None:
+    old, new = step.get("oldState") or {}, step.get("newState") or {}
+    kind = _PULUMI_TYPE.fullmatch(new.get("type") or old.get("type") or "")
+    action = _PULUMI_ACTIONS.get(step.get("op", ""))
+    if kind is None or action is None or kind[1] not in KINDS:
+        return None
+    return Planned(
+        kind=kind[1],
+        action=action,
+        label=str(step.get("urn", "")).rpartition("::")[2],
+        key=str(step.get("urn", "")),
+        before=_pulumi_object(old.get("outputs") or old.get("inputs") or {}),
+        after=_pulumi_object(new.get("inputs") or {}),
+    )
 
 
 def _pulumi_object(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,25 +129,36 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def read_terraform(document: Mapping[str, Any]) -> Reading:
-    """What `terraform show -json PLAN` says of our resources."""
+def read_terraform(document: Mapping[str, Any], *, path: str = "the plan") -> Reading:
+    """What `terraform show -json PLAN` says of our resources; ``path`` is to name in an error."""
     reading = Reading()
-    for resource in document["resource_changes"]:
-        kind = _TERRAFORM_TYPES.get(resource.get("type", ""))
-        change = resource.get("change") or {}
-        action = _TERRAFORM_ACTIONS.get(tuple(change.get("actions") or ()))
-        if kind is None or action is None or resource.get("mode") != "managed":
-            continue
-        reading.add(
-            Planned(
-                kind=kind,
-                action=action,
-                label=resource["address"],
-                before=change.get("before") or {},
-                after=_inputs(_merged(change.get("after") or {}, change.get("after_unknown"))),
-            )
-        )
+    for index, resource in enumerate(document["resource_changes"]):
+        address = resource.get("address") if isinstance(resource, Mapping) else ""
+        with one_of_many(path, index=index, label=address, made_by=TERRAFORM):
+            planned = _terraform_change(resource)
+            if planned is not None:
+                reading.add(planned)
+    with as_written(f"{named(path)}: its configuration", made_by=TERRAFORM):
+        reading.put_in_order(of_configuration(document.get("configuration") or {}))
     return reading
+
+
+def _terraform_change(resource: Mapping[str, Any]) -> Planned | None:
+    kind = _TERRAFORM_TYPES.get(resource.get("type", ""))
+    change = resource.get("change") or {}
+    action = _TERRAFORM_ACTIONS.get(tuple(change.get("actions") or ()))
+    if kind is None or action is None or resource.get("mode") != "managed":
+        return None
+    if not resource.get("address"):
+        raise ValueError("it has no address")
+    return Planned(
+        kind=kind,
+        action=action,
+        label=str(resource["address"]),
+        key=without_index(str(resource["address"])),
+        before=change.get("before") or {},
+        after=_inputs(_merged(change.get("after") or {}, change.get("after_unknown"))),
+    )
 
 
 def _merged(after: Any, unknown: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from clonepool.errors import InvalidArgument
+from clonepool.errors import FieldViolation, InvalidArgument
 from clonepool.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -46,6 +46,16 @@ def user(value: pb.SystemUser) -> str:
 def count(number: int, thing: str) -> str:
     """``1 pool``, ``2 pools``."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def by_flags(error: InvalidArgument, flags: Mapping[str, str]) -> InvalidArgument:
+    """The refusal in the words of a command line; ``flags`` by the request's own field names."""
+    found = [
+        FieldViolation(field=flags.get(each.field, each.field), description=each.description)
+        for each in error.violations
+    ]
+    text = "; ".join(f"{each.field}: {each.description}" for each in found) or str(error)
+    return InvalidArgument(text, reason=error.reason, violations=found)
 
 
 def parse_user(text: str, *, option: str = "--system-user") -> pb.SystemUser | None:

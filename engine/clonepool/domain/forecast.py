@@ -27,7 +27,18 @@ class Thing(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attach:
+class Ordered:
+    """What others call a change by ("": nobody does), and the keys of what comes before it.
+
+    Where one of those that come before it fails, it is not made.
+    """
+
+    key: str = ""
+    after: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attach(Ordered):
     """Allocate. Names in ``spec`` may be ""; ``unknown`` names fields known after the apply."""
 
     spec: AttachmentSpec
@@ -36,7 +47,7 @@ class Attach:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PutImage:
+class PutImage(Ordered):
     """Create an image, or change it; ``content_changes`` None: to be found out by comparing."""
 
     spec: ImageSpec
@@ -46,7 +57,7 @@ class PutImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PutPool:
+class PutPool(Ordered):
     """Create a pool, or change it."""
 
     spec: PoolSpec
@@ -55,7 +66,7 @@ class PutPool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PutServer:
+class PutServer(Ordered):
     """Create a server, or change it; its name may be ""."""
 
     spec: ServerSpec
@@ -73,7 +84,8 @@ class Remove:
     first: bool = False
 
 
-Change: TypeAlias = Attach | PutImage | PutPool | PutServer | Remove
+Made: TypeAlias = Attach | PutImage | PutPool | PutServer
+Change: TypeAlias = Made | Remove
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,27 +46,27 @@ class Attaching:
         self._waiters: list[Waiter] = []
         self._refused: dict[str, Refusal] = {}
 
-    def forecasts(self) -> tuple[AttachmentForecast, ...]:
-        """One for each attachment of the plan, in its order."""
-        return tuple(self._forecasts)
+    def forecast(self, index: int) -> AttachmentForecast:
+        """Of the attachment that came so many-th, from 0."""
+        return self._forecasts[index]
 
     def refuse(self, name: str, refusal: Refusal) -> None:
         """Its predecessor will not be released, so it is never asked for."""
         self._refused[name] = refusal
 
-    def attach(self, change: Attach) -> None:
-        """Claim, wait or be refused, as CreateAttachment answers."""
+    def attach(self, change: Attach, *, refusal: Refusal | None = None) -> None:
+        """Claim, wait or be refused, as CreateAttachment answers; ``refusal``: not even asked."""
         made = AttachmentForecast(
             label=change.label or change.spec.name,
             name=change.spec.name,
             pool=change.spec.pool,
             outcome=Outcome.WARM,
         )
-        if "pool" in change.unknown or not change.spec.pool:
+        if refusal is None and ("pool" in change.unknown or not change.spec.pool):
             text = "the pool's name is known only after the apply"
             self._forecasts.append(replace(made, outcome=Outcome.UNKNOWN, reason=text))
             return
-        answer = self._claim(change)
+        answer = self._refused.get(change.spec.name) or refusal or self._claim(change)
         if isinstance(answer, Refusal):
             made = replace(made, outcome=Outcome.FAILS, reason=answer.reason)
             self._say(change, answer)
@@ -96,6 +96,7 @@ class Attaching:
                 reason=refusal.reason,
             )
             self._forecasts[waiter.index] = failed
+        self._waiters.clear()
 
     def _say(self, change: Attach, refusal: Refusal) -> None:
         name = change.spec.name
@@ -104,8 +105,6 @@ class Attaching:
 
     def _claim(self, change: Attach) -> Waiter | Refusal | Claim:
         spec = change.spec
-        if spec.name in self._refused:
-            return self._refused[spec.name]
         if spec.name in self._site.attachments:
             return name_taken("attachment", spec.name)
         stock = self._site.pools.get(spec.pool)

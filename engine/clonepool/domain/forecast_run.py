@@ -6,15 +6,18 @@ attachments find what is ready now: they come faster than the engine can clone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from clonepool.domain.forecast import (
     Attach,
+    AttachmentForecast,
     AttachmentView,
     Failure,
     Forecast,
     ImageForecast,
+    Made,
+    Outcome,
     Plan,
     PoolForecast,
     PutImage,
@@ -26,13 +29,14 @@ from clonepool.domain.forecast import (
     Thing,
 )
 from clonepool.domain.forecast_attach import Attaching
+from clonepool.domain.forecast_order import Failed, Order
 from clonepool.domain.forecast_servers import Refusal
 from clonepool.domain.forecast_site import Site
 from clonepool.domain.forecast_stock import PoolStock
 
-# within a phase: what others need comes first when it is made, and last when it is removed
-_MADE = (PutImage, PutPool, PutServer)
+# what others need is removed last
 _REMOVED = (Thing.ATTACHMENT, Thing.SERVER, Thing.POOL, Thing.IMAGE)
+_THINGS = {PutImage: Thing.IMAGE, PutPool: Thing.POOL, PutServer: Thing.SERVER}
 
 
 def forecast(plan: Plan, snapshot: Snapshot) -> Forecast:
@@ -75,31 +79,46 @@ class _Run:
         self._watched: list[_Watched] = []
         self._failures: list[Failure] = []
         self._images: dict[str, ImageForecast] = {}
+        self._failed = Failed()
+        self._came: dict[int, int] = {}  # which one it was, by the id of the change
+        self._kept: set[tuple[Thing, str]] = set()
         self._attaching = Attaching(self._site, snapshot, fail=self._fail)
 
     def play(self) -> Forecast:
         self._remove(first=True)
-        for kind in _MADE:
-            for change in self._plan.changes:
-                if isinstance(change, kind):
-                    self._put(change)
-        for change in self._plan.changes:
-            if isinstance(change, Attach):
-                self._watch(change.spec.pool)
-                self._attaching.attach(change)
-        self._settle()
-        self._attaching.give_up_waiting()
+        self._make()
         skipped = bool(self._failures) and self._plan.stop_at_failure and self._deletes()
         if not skipped:
             self._remove(first=False)
             self._settle()
         return Forecast(
-            attachments=self._attaching.forecasts(),
+            attachments=self._attachments(),
             pools=tuple(_pool_forecast(each) for each in self._watched),
             images=tuple(self._images.values()),
             failures=tuple(self._failures),
             deletes_skipped=skipped,
         )
+
+    def _make(self) -> None:
+        """All in order. Time passes only for who waits: then what is to come has come."""
+        order, waiting = Order(self._plan.changes), set[int]()
+        while True:
+            if stage := order.next():
+                held_up = {index for index in stage if self._waits(order.made[index])}
+                order.done(index for index in stage if index not in held_up)
+                waiting |= held_up
+            elif waiting:
+                self._end_waiting(order.made[index] for index in sorted(waiting))
+                order.done(sorted(waiting))
+                waiting.clear()
+            elif not order.cut():
+                break
+        self._settle()
+
+    def _attachments(self) -> tuple[AttachmentForecast, ...]:
+        """In the order of the plan, in whichever order they came."""
+        attaches = [each for each in self._plan.changes if isinstance(each, Attach)]
+        return tuple(self._forecast_of(each) for each in attaches)
 
     def _deletes(self) -> bool:
         return any(isinstance(each, Remove) and not each.first for each in self._plan.changes)
@@ -124,34 +143,72 @@ class _Run:
         failure = Failure(subject=subject, label=label, reason=refusal.reason, text=refusal.text)
         self._failures.append(failure)
 
-    def _put(self, change: PutImage | PutPool | PutServer) -> None:
-        if isinstance(change, PutServer):
-            refusal = self._site.servers.put(change.spec, create=change.create)
-            self._note(f"server/{change.spec.name}", change.label, refusal)
-        elif isinstance(change, PutPool):
-            created = change.spec.name not in self._site.pools
-            self._watch(change.spec.name)
-            refusal = self._site.put_pool(change)
-            self._note(f"pool/{change.spec.name}", change.label, refusal)
-            self._watch(change.spec.name, created=created)
-        else:
-            self._put_image(change)
+    def _waits(self, change: Made) -> bool:
+        """Make it, or find that it can't be made; True for an attachment that has to wait."""
+        if not isinstance(change, Attach):
+            self._put(change)
+            return False
+        refusal = self._failed.refusal(change)
+        if refusal is None:
+            self._watch(change.spec.pool)
+        self._came[id(change)] = len(self._came)
+        self._attaching.attach(change, refusal=refusal)
+        self._note_failed(change)
+        return self._forecast_of(change).outcome is Outcome.WAITS
 
-    def _put_image(self, change: PutImage) -> None:
+    def _end_waiting(self, changes: Iterable[Made]) -> None:
+        """What is to come has come; who is not served by then gives up."""
+        self._settle()
+        self._attaching.give_up_waiting()
+        for change in changes:
+            self._note_failed(change)
+
+    def _note_failed(self, change: Made) -> None:
+        if self._forecast_of(change).outcome is Outcome.FAILS:
+            name = change.spec.name or change.label
+            self._failed.note(change, subject=f"attachment/{name}")
+
+    def _forecast_of(self, change: Made) -> AttachmentForecast:
+        return self._attaching.forecast(self._came[id(change)])
+
+    def _put(self, change: PutImage | PutPool | PutServer) -> None:
+        thing = _THINGS[type(change)]
+        subject = f"{thing}/{change.spec.name}"
+        if (thing, change.spec.name) in self._kept:
+            # what it replaces stays, and that was said already
+            self._failed.note(change, subject=subject)
+            return
+        refusal = self._failed.refusal(change) or self._try_put(change)
+        if refusal is not None:
+            self._note(subject, change.label, refusal)
+            self._failed.note(change, subject=subject)
+
+    def _try_put(self, change: PutImage | PutPool | PutServer) -> Refusal | None:
+        if isinstance(change, PutServer):
+            return self._site.servers.put(change.spec, create=change.create)
+        if isinstance(change, PutImage):
+            return self._put_image(change)
+        created = change.spec.name not in self._site.pools
+        self._watch(change.spec.name)
+        refusal = self._site.put_pool(change)
+        self._watch(change.spec.name, created=created)
+        return refusal
+
+    def _put_image(self, change: PutImage) -> Refusal | None:
         name = change.spec.name
         for pool in self._site.pools.values():
             if pool.spec.master_image == name:
                 self._watch(pool.spec.name)
         answer = self._site.put_image(change)
         if isinstance(answer, Refusal):
-            self._note(f"image/{name}", change.label, answer)
-            return
+            return answer
         self._images[name] = ImageForecast(
             name=name,
             new_version=answer,
             version=self._site.images[name].current,
             deleted=False,
         )
+        return None
 
     def _note(self, subject: str, label: str, refusal: Refusal | None) -> None:
         if refusal is not None:
@@ -173,7 +230,9 @@ class _Run:
         }
         refusal = steps[change.thing](name)
         if refusal is not None and change.first:
-            self._attaching.refuse(name, refusal)
+            if change.thing is Thing.ATTACHMENT:
+                self._attaching.refuse(name, refusal)
+            self._kept.add((change.thing, name))
         self._note(f"{change.thing}/{name}", change.label, refusal)
 
     def _release(self, name: str) -> Refusal | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain.forecast import (
@@ -76,25 +76,28 @@ def _change(message: pb.PlannedChange) -> Change:
     if given in _REMOVALS:
         name = getattr(message, given)
         return Remove(thing=_REMOVALS[given], name=name, label=message.label, first=message.first)
+    order: dict[str, Any] = {"key": message.key, "after": frozenset(message.after)}
     if given == "attach":
         return Attach(
+            **order,
             spec=specs.attachment(message.attach),
             label=message.label,
             unknown=frozenset(message.unknown),
         )
     if given == "put_image":
-        return _put_image(message)
+        return _put_image(message, order)
     if given == "put_pool":
         spec = specs.pool(message.put_pool)
-        return PutPool(spec=spec, label=message.label, create=message.create)
+        return PutPool(spec=spec, label=message.label, create=message.create, **order)
     server = specs.server(message.put_server)
-    return PutServer(spec=server, label=message.label, create=message.create)
+    return PutServer(spec=server, label=message.label, create=message.create, **order)
 
 
-def _put_image(message: pb.PlannedChange) -> PutImage:
+def _put_image(message: pb.PlannedChange, order: Mapping[str, Any]) -> PutImage:
     image = message.put_image
     told = image.HasField("content_changes")
     return PutImage(
+        **order,
         spec=specs.image(image.spec),
         label=message.label,
         create=message.create,

@@ -2526,6 +2526,8 @@ class PlannedChange(_message.Message):
     CREATE_FIELD_NUMBER: _builtins.int
     FIRST_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     """an attachment's name"""
     delete_pool: _builtins.str
@@ -2540,6 +2542,8 @@ class PlannedChange(_message.Message):
     """a put that makes a new thing: it fails where the name is taken"""
     first: _builtins.bool
     """a release or deletion that comes before the creates: of a replacement"""
+    key: _builtins.str
+    """What others call this change by in their `after`; several may have one, "": nobody does."""
     @_builtins.property
     def attach(self) -> Global___AttachmentSpec: ...
     @_builtins.property
@@ -2551,6 +2555,10 @@ class PlannedChange(_message.Message):
     @_builtins.property
     def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """fields known only after the apply: pool, server, system_user"""
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The keys of changes that come before this one. Where one of them fails, this is not made."""
 
     def __init__(
         self,
@@ -2567,10 +2575,12 @@ class PlannedChange(_message.Message):
         create: _builtins.bool = ...,
         first: _builtins.bool = ...,
         unknown: _abc.Iterable[_builtins.str] | None = ...,
+        key: _builtins.str = ...,
+        after: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "change", b"change", "delete_image", b"delete_image", "delete_pool", b"delete_pool", "delete_server", b"delete_server", "put_image", b"put_image", "put_pool", b"put_pool", "put_server", b"put_server", "release", b"release"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "change", b"change", "create", b"create", "delete_image", b"delete_image", "delete_pool", b"delete_pool", "delete_server", b"delete_server", "first", b"first", "label", b"label", "put_image", b"put_image", "put_pool", b"put_pool", "put_server", b"put_server", "release", b"release", "unknown", b"unknown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "attach", b"attach", "change", b"change", "create", b"create", "delete_image", b"delete_image", "delete_pool", b"delete_pool", "delete_server", b"delete_server", "first", b"first", "key", b"key", "label", b"label", "put_image", b"put_image", "put_pool", b"put_pool", "put_server", b"put_server", "release", b"release", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["attach", "release", "put_pool", "delete_pool", "put_image", "delete_image", "put_server", "delete_server"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
