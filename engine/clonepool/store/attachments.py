@@ -201,14 +201,14 @@ def list_attaching(session: Session, *, before: float) -> list[Held]:
 
 
 def names_of_pool(transaction: Transaction, *, pool_id: str) -> list[str]:
-    """A few names of attachments, for messages."""
-    sql = "SELECT name FROM attachment WHERE pool_id = ? ORDER BY n LIMIT 5"
+    """The names of its attachments, for messages."""
+    sql = "SELECT name FROM attachment WHERE pool_id = ?"
     return [row[0] for row in transaction.sql(sql, (pool_id,))]
 
 
 def names_of_server(transaction: Transaction, *, server_id: str) -> list[str]:
-    """A few names of attachments, for messages."""
-    sql = "SELECT name FROM attachment WHERE server_id = ? ORDER BY n LIMIT 5"
+    """The names of its attachments, for messages."""
+    sql = "SELECT name FROM attachment WHERE server_id = ?"
     return [row[0] for row in transaction.sql(sql, (server_id,))]
 
 
