@@ -145,7 +145,9 @@ def get(session: Session, *, ref: Ref, now: float) -> Held:
     """The same. Raises NotFound."""
     result = find(session, ref=ref, now=now)
     if result is None:
-        raise NotFound(f"there is no attachment {ref}")
+        raise NotFound(
+            f"there is no attachment {ref}; `clonepool attachment list` shows what there is"
+        )
     return result
 
 

@@ -192,7 +192,9 @@ def get(session: Session, *, ref: Ref) -> MasterImage:
     """One image. Raises NotFound."""
     row = find_live(session, ref=ref)
     if row is None:
-        raise NotFound(f"there is no master image {ref}")
+        raise NotFound(
+            f"there is no master image {ref}; `clonepool image list` shows what there is"
+        )
     return _assembled(session, row)
 
 

@@ -170,7 +170,7 @@ def get(session: Session, *, ref: Ref, now: float) -> ReplicaPool:
     """One live pool with its counts. Raises NotFound."""
     row = find_live(session, ref=ref)
     if row is None:
-        raise NotFound(f"there is no pool {ref}")
+        raise NotFound(f"there is no pool {ref}; `clonepool pool list` shows what there is")
     return rows.pool(row, counts=counts(session, pool_id=row.id, now=now))
 
 

@@ -88,7 +88,7 @@ def get(session: Session, *, ref: Ref) -> Server:
     by = tables.Server.id == ref.id if ref.id else tables.Server.name == ref.name
     found = session.exec(select(tables.Server, _HELD).where(by)).first()
     if found is None:
-        raise NotFound(f"there is no server {ref}")
+        raise NotFound(f"there is no server {ref}; `clonepool server list` shows what there is")
     return rows.server(found[0], attachments=found[1])
 
 
