@@ -14,7 +14,15 @@ _DEFAULTS = {
     "max_replicas": 100,
     "min_ready": 1,
     "rollout": {"max_unavailable": 1},
-    "scrub": {"method": "reformat", "on_low_space": True, "then": "recycle", "threshold": 10},
+    "scrub": {
+        "assurance": "clear",
+        "method": "reformat",
+        "on_low_space": True,
+        "then": "recycle",
+        "threshold": 10,
+        "undo_window": "0s",
+        "verify": "none",
+    },
     "wait_for_ready": 1,
     "when_empty": "wait",
 }
