@@ -101,6 +101,9 @@ def installation(schema: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "SDKs are generated from the plugin, in the folder of a program:\n\n"
         '```sh\npulumi package add "$(command -v pulumi-resource-clonepool)"\n```\n\n'
+        "This needs a Pulumi installation whose language host can generate packages; one that "
+        "can't answers `method GeneratePackage not implemented`. Clonepool's tests run Pulumi's "
+        "generators themselves, not this command.\n\n"
         f"- Node.js (TypeScript): `{languages['nodejs']['packageName']}`\n"
         f"- Python: `{languages['python']['packageName']}`\n"
         f"- Go: `{languages['go']['importBasePath']}`"

@@ -22,6 +22,7 @@ from github_api import (
     FORBIDDEN,
     NOT_FOUND,
     GitHub,
+    NoEvent,
     PullRequest,
     Refused,
     find_pull_request,
@@ -133,8 +134,8 @@ def parse() -> argparse.Namespace:
     return asked
 
 
-def main() -> int:
-    asked = parse()
+def comment(asked: argparse.Namespace) -> int:
+    """The summary and the comment; the exit code. Raises NoEvent and OSError."""
     markdown = defused(asked.file.read_text().strip() if asked.file.exists() else ABSENT)
     write_summary(markdown)
     pull_request = find_pull_request()
@@ -148,6 +149,18 @@ def main() -> int:
         return 1
     marker = f"<!-- clonepool-forecast: {asked.key} -->"
     return post(pull_request, markdown=markdown, marker=marker, author=asked.author)
+
+
+def main() -> int:
+    asked = parse()
+    try:
+        return comment(asked)
+    except NoEvent as error:
+        said = str(error)
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}"
+    print(f"error: {said}; there is no comment", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -37,10 +37,21 @@ class PullRequest:
     commit: str
 
 
+class NoEvent(Exception):
+    """What the job is for can't be read; the message says why, in one line."""
+
+
 def find_pull_request() -> PullRequest | None:
-    """That of the event in $GITHUB_EVENT_PATH; None where a job runs for something else."""
+    """That of the event in $GITHUB_EVENT_PATH; None where a job runs for something else.
+
+    Raises NoEvent where that names a file that can't be read.
+    """
     path = os.environ.get("GITHUB_EVENT_PATH", "")
-    found = json.loads(Path(path).read_text()).get("pull_request") if path else None
+    try:
+        found = json.loads(Path(path).read_text()).get("pull_request") if path else None
+    except (OSError, ValueError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it holds no JSON object"
+        raise NoEvent(f"GITHUB_EVENT_PATH: {path} can't be read: {reason}") from None
     if found is None:
         return None
     # a fork that was deleted meanwhile leaves no repository behind

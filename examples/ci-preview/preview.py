@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from github_api import find_pull_request
+from github_api import NoEvent, find_pull_request
 
 DONE, FAILED, FORESEEN = 0, 1, 4
 # a Terraform that is told to stop gives back the lock on its state
@@ -107,8 +107,11 @@ def forecast(*, kind: str, plan: Path, fail_on: str, options: Sequence[str]) -> 
 
 
 def reason_to_leave_it() -> str:
-    """Why there is nothing to ask an engine with; "" where there is."""
-    pull_request = find_pull_request()
+    """Why there is nothing to ask an engine with; "" where there is. Raises Failed."""
+    try:
+        pull_request = find_pull_request()
+    except NoEvent as error:
+        raise Failed(str(error)) from None
     if pull_request is not None and pull_request.from_fork:
         return "a pull request from a fork is given no secrets, so no plan was made of it"
     if not os.environ.get("CLONEPOOL_ENDPOINT"):
@@ -116,28 +119,41 @@ def reason_to_leave_it() -> str:
     return ""
 
 
+def words_of(option: str, text: str) -> list[str]:
+    """Its words, as a shell splits them."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise Failed(f"{option} can't be split into words: {error}") from None
+
+
 def make(asked: argparse.Namespace) -> tuple[int, str]:
     """The exit code and the Markdown."""
-    reason = reason_to_leave_it()
-    if reason:
-        return DONE, f"no forecast: {reason}"
-    options = shlex.split(asked.preview_options)
+    try:
+        reason = reason_to_leave_it()
+        if reason:
+            return DONE, f"no forecast: {reason}"
+        return forecast_of(asked)
+    except Failed as error:
+        return FAILED, f"no forecast: {error}"
+
+
+def forecast_of(asked: argparse.Namespace) -> tuple[int, str]:
+    """The exit code and the Markdown of a plan that is made for it. Raises Failed."""
+    options = words_of("--preview-options", asked.preview_options)
+    # options of yours for `clonepool forecast` itself come in here
+    more = words_of("--forecast-options", asked.forecast_options)
     with tempfile.TemporaryDirectory(prefix="clonepool-") as name:
         scratch = Path(name)
-        try:
-            if asked.tool == "pulumi":
-                kind = "pulumi"
-                plan = preview_pulumi(folder=asked.directory, options=options, scratch=scratch)
-            else:
-                kind = "terraform"
-                plan = plan_terraform(
-                    program=asked.tool, folder=asked.directory, options=options, scratch=scratch
-                )
-            # options of yours for `clonepool forecast` itself come in here
-            more = shlex.split(asked.forecast_options)
-            return forecast(kind=kind, plan=plan, fail_on=asked.fail_on, options=more)
-        except Failed as error:
-            return FAILED, f"no forecast: {error}"
+        if asked.tool == "pulumi":
+            kind = "pulumi"
+            plan = preview_pulumi(folder=asked.directory, options=options, scratch=scratch)
+        else:
+            kind = "terraform"
+            plan = plan_terraform(
+                program=asked.tool, folder=asked.directory, options=options, scratch=scratch
+            )
+        return forecast(kind=kind, plan=plan, fail_on=asked.fail_on, options=more)
 
 
 def without_secrets(text: str) -> str:
@@ -173,8 +189,12 @@ def main() -> int:
         signal.signal(number, lambda caught, _: sys.exit(128 + caught))
     code, text = make(asked)
     text = without_secrets(text)
-    asked.markdown.write_text(text if text.startswith("#") else f"**Clonepool:** {text}")
     print(text.splitlines()[0].lstrip("# "))
+    try:
+        asked.markdown.write_text(text if text.startswith("#") else f"**Clonepool:** {text}")
+    except OSError as error:
+        print(f"error: {asked.markdown} can't be written: {error.strerror}", file=sys.stderr)
+        return FAILED
     return code
 
 

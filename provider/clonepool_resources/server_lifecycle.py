@@ -73,6 +73,7 @@ class AttachmentLifecycle(Lifecycle):
             look=release,
             is_open=lambda error: error is not None,
             progress=lambda error: f"{title}: releasing ({error})",
+            left="the release goes on in the engine",
             timeout_s=_timeout_s(prior, "delete"),
         )
         if left is not None:
@@ -94,6 +95,7 @@ class AttachmentLifecycle(Lifecycle):
             look=begin,
             is_open=lambda answer: isinstance(answer, FailedPrecondition),
             progress=lambda _: f"{self._title(inputs)}: its predecessor is being released",
+            left="nothing was begun",
             timeout_s=_timeout_s(inputs, "create"),
         )
         if isinstance(begun, FailedPrecondition):
@@ -174,6 +176,9 @@ class AttachmentLifecycle(Lifecycle):
             look=lambda: self._client.call("CreateAttachment", request),
             is_open=lambda attachment: attachment.state != "attached",
             progress=lambda attachment: f"{self._title(inputs)}: {_place(attachment)}",
+            left="its place in the queue is given back"
+            if self._is_worthless(begun)
+            else "the attaching goes on in the engine",
             timeout_s=timeout_s,
             longest_pause_s=lease_s / _POLLS_PER_LEASE,
         )

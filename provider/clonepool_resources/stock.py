@@ -27,6 +27,7 @@ CONNECT_WAIT_S: Final = 0.25
 """How long an engine that can't be reached at all is tried: a preview needs none."""
 
 _OFF: Final = "off"
+_MEANT: Final = ("", "on", _OFF)
 # all questions of a process together: 1,000 pools must not hold a preview up either
 _PATIENCE_S: Final = 1.0
 
@@ -60,7 +61,19 @@ class Stock:
         self._clock = clock
         self._lock = threading.Lock()
         self._asked: set[tuple[str, str]] = set()
-        self._left_s = 0.0 if os.environ.get(VARIABLE, "").lower() == _OFF else _PATIENCE_S
+        self._switch = os.environ.get(VARIABLE, "")
+        self._left_s = 0.0 if self._switch.lower() == _OFF else _PATIENCE_S
+
+    def of_switch(self) -> Remark | None:
+        """That the switch itself says nothing that is known, to the first who asks."""
+        with self._lock:
+            switch, self._switch = self._switch, ""
+        if switch.lower() in _MEANT:
+            return None
+        text = (
+            f"{VARIABLE}: {switch[:40]!r} is neither on nor off; `off` keeps stock out of previews"
+        )
+        return Remark(text=text, is_short=True, is_about_engine=True)
 
     def of_create(self, resource: Resource, inputs: Inputs) -> Remark | None:
         """What a resource that is to be made meets: an attachment its pool, a replaced one itself.

@@ -60,6 +60,7 @@ class ImageLifecycle(Lifecycle):
             look=lambda: self._get(begun.id),
             is_open=lambda image: image.latest.state == "importing",
             progress=progress,
+            left="the import goes on in the engine",
             timeout_s=self._timeout_s,
         )
 
@@ -124,6 +125,7 @@ class PoolLifecycle(Lifecycle):
             look=lambda: self._get(begun.id),
             is_open=lambda pool: _in_stock(pool) < awaited and not pool.stopped_reason,
             progress=lambda pool: f"{title}: cloning {_in_stock(pool)}/{awaited}",
+            left="the cloning goes on in the engine",
             timeout_s=self._timeout_s,
         )
 

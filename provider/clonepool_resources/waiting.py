@@ -46,12 +46,14 @@ class Waiting:
         look: Callable[[], T],
         is_open: Callable[[T], bool],
         progress: Callable[[T], str],
+        left: str,
         timeout_s: float,
         longest_pause_s: float = _LONGEST_PAUSE_S,
     ) -> T:
         """Look again while it is open; gives the last look, still open when time is up.
 
-        Raises what ``look`` raises, Unavailable only after 30 s of it, and Cancelled.
+        ``left`` says what becomes of it where the caller goes. Raises what ``look`` raises,
+        Unavailable only after 30 s of it, and Cancelled.
         """
         deadline = self.clock() + timeout_s
         seen, said, pause_s = first, "", _FIRST_PAUSE_S
@@ -60,7 +62,7 @@ class Waiting:
                 self.report(words)
                 said = words
             if self.stopped():
-                raise Cancelled("stopped waiting; what was begun goes on, so run it again")
+                raise Cancelled(f"stopped waiting; {left}, so run it again")
             self.sleep(min(pause_s, longest_pause_s, max(deadline - self.clock(), 0)))
             pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
             seen = self._look(look)

@@ -11,6 +11,7 @@ from clonepool.api.endpoint import client_environment, parse_endpoint
 from clonepool.errors import FailedPrecondition, FieldViolation, InvalidArgument
 from clonepool.units import parse_duration
 from clonepool_resources.lifecycle import DEFAULT_TIMEOUT_S
+from clonepool_resources.near_keys import KEYS
 from clonepool_resources.tickets import chosen_ticket
 from clonepool_resources.types import Inputs, Value
 from pulumi_clonepool_plugin.properties import UNKNOWN
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 # which engine it is; a ticket is not for long, so that another one is no change of the provider
 _ENGINE_KEYS: Final = ("endpoint", "token", "caFile")
-KEYS: Final = (*_ENGINE_KEYS, "hold")
 SECRET_KEYS: Final = ("token",)
 _HOW_TO_SHOW_ONESELF: Final = (
     "the token that the engine asks for over TCP (or set CLONEPOOL_TOKEN, or CLONEPOOL_CLIENT_CERT "

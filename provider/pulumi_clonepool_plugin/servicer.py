@@ -10,6 +10,7 @@ from google.protobuf import empty_pb2, struct_pb2
 
 import clonepool
 from clonepool.errors import FieldViolation, NotFound
+from clonepool_resources.near_keys import near_misses
 from clonepool_resources.types import Inputs, Value
 from pulumi_clonepool_plugin import configuration
 from pulumi_clonepool_plugin.checking import check_inputs
@@ -80,6 +81,8 @@ class ClonepoolProvider(provider_pb2_grpc.ResourceProviderServicer):
     def CheckConfig(self, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
         """Say what is wrong with the provider's own settings."""
         values = from_message(request.news)
+        for line in near_misses(values):
+            self._session.display.say(line, is_warning=True)
         failures = [_failure(violation) for violation in configuration.problems(values)]
         if not failures:
             self._session.bring(configuration.ticket_of(values))
@@ -142,6 +145,7 @@ class ClonepoolProvider(provider_pb2_grpc.ResourceProviderServicer):
         inputs, fields = read_checked(kind, request.properties), kind.resource.fields
         if request.preview:
             planned = outputs_to_create(kind.resource, inputs)
+            self._session.remark(self._session.stock.of_switch(), urn=request.urn)
             self._session.remark(
                 self._session.stock.of_create(kind.resource, inputs), urn=request.urn
             )
@@ -236,6 +240,7 @@ class ClonepoolProvider(provider_pb2_grpc.ResourceProviderServicer):
     def _remark_change(self, kind: Kind, planned: Inputs, *, urn: str) -> None:
         """Say what hangs on it; an image whose content stays has nothing to do with stock."""
         if planned.get("version") is None or is_unknown(planned["version"]):
+            self._session.remark(self._session.stock.of_switch(), urn=urn)
             self._session.remark(self._session.stock.of_change(kind.resource, planned), urn=urn)
 
     def _operation(self, kind: Kind, urn: str, timeout_s: float) -> Operation:

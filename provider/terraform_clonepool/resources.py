@@ -85,12 +85,14 @@ class ManagedResource:
         is_making = prior is None and self._managed.declared.name == _ATTACHMENT
         if not is_making or session.applying.is_set() or not session.is_reachable:
             return []
-        remark = session.stock.of_create(self._managed.declared, plan)
-        if remark is None or not (remark.is_short or remark.is_about_engine):
-            return []
-        summary, _, more = remark.text.partition("; " if remark.is_short else ": ")
-        attribute = "" if remark.is_about_engine else "pool"
-        return [diagnostics.warning(summary, f"{more}.", attribute=attribute)]
+        said = (session.stock.of_switch(), session.stock.of_create(self._managed.declared, plan))
+        found = []
+        for remark in said:
+            if remark is not None and (remark.is_short or remark.is_about_engine):
+                summary, _, more = remark.text.partition("; " if remark.is_short else ": ")
+                attribute = "" if remark.is_about_engine else "pool"
+                found.append(diagnostics.warning(summary, f"{more}.", attribute=attribute))
+        return found
 
     def paths(self, names: Iterable[str]) -> list[pb.AttributePath]:
         """The messages for the fields of a plan."""

@@ -52,7 +52,10 @@ def test_image_create_waits_for_the_import_and_then_gives_up(run: Run) -> None:
     code, _, error = run("image", "create", "web", "--writable", "/srv/w", "--timeout", "100ms")
 
     assert code == 1
-    assert error == ("error: image web is still being imported (512 B of 1 KiB) after 100ms\n")
+    assert error == (
+        "error: image web is still being imported (512 B of 1 KiB) after 100ms; "
+        "the import goes on; see clonepool image show web\n"
+    )
 
 
 def test_pool_create_makes_what_was_asked(run: Run, engine: FakeEngine) -> None:
@@ -141,7 +144,9 @@ def test_attach_that_gives_up_gives_its_place_back(run: Run, engine: FakeEngine)
 
     assert code == 1
     assert error == (
-        "error: attachment data is still waiting, place 2 in the queue for pool web after 200ms\n"
+        "error: attachment data is still waiting, place 2 in the queue for pool web after 200ms; "
+        "its place is given back; raise the pool's max_replicas, scrub released volumes "
+        "(`clonepool scrub run web`), or set --timeout, then run it again\n"
     )
     assert engine.attachments.calls[-1][0] == "delete"
     assert engine.attachments.items == {}

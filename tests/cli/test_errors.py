@@ -59,7 +59,7 @@ def test_the_endpoint_can_be_an_option_of_any_command(server: EngineServer, befo
         (("pool", "create", "web"), "--image"),
         (("pool", "list", "--jsno"), "--jsno"),
         (("pool", "create", "web", "--image", "i", "--min-ready", "many"), "many"),
-        (("pool", "create", "web", "--image", "i", "--min-ready", "1.5"), "whole number"),
+        (("pool", "create", "web", "--image", "i", "--min-ready", "1.5"), "2147483647. See: "),
         (("pool", "create", "web", "--image", "i", "--max-replicas", "3000000000"), "--max-repl"),
         (("attach", "a", "--pool", "p"), "--server: give --server, --initiator or --select"),
         (("attach", "a", "--pool", "p", "--server", "s", "--select", "a=b"), "--select"),

@@ -46,12 +46,14 @@ def test_each_create_makes_a_ticket_of_its_own(run: Run, engine: FakeEngine) -> 
 def test_list_show_and_release(run: Run, engine: FakeEngine) -> None:
     create(run)
     assert f"ticket-1  3 of 3 of web  -      {UNTIL}" in run("hold", "list")[1]
-    assert "no holds\n" == run("hold", "list", "--pool", "front")[1]
+    unknown = (FAILED, "", "error: pool front is not there\n")
+    assert unknown == run("hold", "list", "--pool", "front")
     assert 3 == json.loads(run("hold", "show", "ticket-1", "--json")[1])["pools"][0]["remaining"]
-    for _ in range(2):
-        assert (OK, "ticket ticket-1 holds nothing any more\n", "") == run(
-            "hold", "release", "ticket-1"
-        )
+    released = run("hold", "release", "ticket-1")
+    assert (OK, "ticket ticket-1 holds nothing any more\n", "") == released
+    for absent in ("ticket-1", "never-was"):
+        told = f"nothing to give back: there is no ticket {absent}\n"
+        assert (OK, "", told) == run("hold", "release", absent)
     assert [] == json.loads(run("hold", "list", "--json")[1])
     assert (FAILED, "", "error: there is no ticket ticket-1\n") == run("hold", "show", "ticket-1")
 

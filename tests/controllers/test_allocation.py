@@ -295,5 +295,5 @@ def test_servers_are_listed_by_name_page_by_page(rig: EngineRig) -> None:
 
 def test_a_pool_in_use_is_not_deleted(full: EngineRig) -> None:
     full.attach("waits")
-    with pytest.raises(FailedPrecondition, match=r"attachments \(x, y, waits\)"):
+    with pytest.raises(FailedPrecondition, match=r"attachments \(waits, x, y\)"):
         full.engine.pools.delete(pool_id=full.pool().id)

@@ -135,7 +135,7 @@ def test_what_expires_goes_to_who_waits(full: EngineRig) -> None:
     assert [ATTACHED, ATTACHED, WAITING] == [attach(full, name).state for name in "abc"]
     full.clock.advance(61)
     assert ATTACHED is attach(full, "c").state
-    with pytest.raises(NotFound, match="it expired, was released, or never was"):
+    with pytest.raises(NotFound, match="or never was; `clonepool hold list` shows what there is"):
         full.engine.holds.get(ticket=ticket)
     full.wake()
     event = full.wait_event("HOLD_EXPIRED")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clonepool.domain.model import AttachmentSpec, Ref, ServerSpec
-from clonepool.domain.states import WhenEmpty
-from clonepool.errors import AlreadyExists, NotFound, ResourceExhausted
+from clonepool.domain.model import AttachmentSpec, Ref, ServerSpec, SystemUser
+from clonepool.domain.states import SystemUserKind, WhenEmpty
+from clonepool.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
 from clonepool.testing.engines import USER, EngineRig
 
 
@@ -55,6 +55,34 @@ def test_a_name_or_an_initiator_in_use_is_refused_and_nothing_is_taken(
     with pytest.raises(NotFound):
         pool.engine.attachments.get(ref=Ref(name="b"))
     pool.wait_ready(2)
+
+
+def test_a_refusal_names_a_few_users_in_order_and_counts_the_others(rig: EngineRig) -> None:
+    rig.add_image(system_user=None)
+    rig.add_pool(min_ready=7, max_replicas=7)
+    server = ServerSpec(name="s", initiator="iqn.2026-01.test:s")
+    for name in "gfedcba":
+        rig.attach(name, inline_server=server, system_user=USER)
+    for name in "bcdefg":
+        rig.add_pool(name, filled=False, min_ready=0)
+    held = "(a, b, c, d, e and 2 more)"
+    made = rig.engine.servers.get(ref=Ref(name="s"))
+    pool, image = rig.pool(), rig.image()
+    other = SystemUser(name="other", kind=SystemUserKind.CUSTOMER)
+    taken = AttachmentSpec(name="z", pool="web", server="s", system_user=other)
+
+    for refused, said in (
+        (lambda: rig.engine.pools.delete(pool_id=pool.id), f"pool web has attachments {held}; "),
+        (
+            lambda: rig.engine.servers.delete(server_id=made.id),
+            f"server s has attachments {held}; ",
+        ),
+        (lambda: rig.engine.images.delete(image_id=image.id), "pools b, c, d, e, f and 2 more; "),
+        (lambda: rig.engine.attachments.create(spec=taken, token="z"), f"attachments {held[1:]}; "),
+    ):
+        with pytest.raises(FailedPrecondition) as raised:
+            refused()
+        assert said in str(raised.value)
 
 
 def test_a_declared_server_is_not_taken_for_an_inline_one(pool: EngineRig) -> None:

@@ -33,6 +33,12 @@ def names_in(properties: dict[str, Any]) -> Iterator[str]:
         yield from names_in(SCHEMA["types"].get(inner, {}).get("properties", {}))
 
 
+def test_the_installation_says_what_generating_an_sdk_needs() -> None:
+    said = (DOCS / "installation-configuration.md").read_text()
+    _, _, after = said.partition("pulumi package add")
+    assert "language host can generate packages" in after.partition("Node.js")[0]
+
+
 def test_the_pages_are_up_to_date() -> None:
     """Else run tools/generate_pulumi_docs.py."""
     program = [sys.executable, str(ROOT / "tools/generate_pulumi_docs.py"), "--check"]

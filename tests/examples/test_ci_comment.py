@@ -263,3 +263,21 @@ def test_a_forecast_that_was_never_written_is_said(job: Job, github: GitHubServe
     job.markdown.unlink()
     assert 0 == comment(job).code
     assert "no forecast: the step that makes it ended before" in github.comments[0]["body"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"GITHUB_EVENT_PATH": "/nowhere/event"}, "/nowhere/event can't be read: No such file"),
+        ({"GITHUB_STEP_SUMMARY": "/nowhere/summary"}, "/nowhere/summary: No such file"),
+    ],
+)
+def test_a_file_of_the_jobs_that_is_not_there_is_one_line(
+    job: Job, github: GitHubServer, variables: dict[str, str], said: str
+) -> None:
+    done = comment(job, **variables)
+    assert 1 == done.code
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert [] == github.requests

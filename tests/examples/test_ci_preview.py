@@ -188,6 +188,10 @@ def test_a_preview_that_fails_fails_the_job_and_says_so(
         (["--forecast-options=--nonsense"], {}, "--nonsense"),
         ([], {"CLONEPOOL_ENDPOINT": "here"}, "'$CLONEPOOL_ENDPOINT' is not an endpoint"),
         ([], {"RECORDED": "/dev/null"}, "is no JSON"),
+        (["--preview-options=--stack 'dev"], {}, "--preview-options can't be split into words"),
+        (["--forecast-options=--owner 'me"], {}, "--forecast-options can't be split into words"),
+        ([], {"GITHUB_EVENT_PATH": "/nowhere/event"}, "/nowhere/event can't be read: No such file"),
+        ([], {"GITHUB_EVENT_PATH": "/dev/null"}, "can't be read: it holds no JSON object"),
     ],
 )
 def test_a_forecast_that_can_not_be_made_fails_the_job_in_one_line(
@@ -198,6 +202,19 @@ def test_a_forecast_that_can_not_be_made_fails_the_job_in_one_line(
     (line,) = job.markdown.read_text().splitlines()
     assert said in line
     assert "Traceback" not in done.err
+
+
+def test_options_that_can_not_be_split_are_refused_before_anything_is_run(
+    job: Job, preview: Preview
+) -> None:
+    assert FAILED == preview("pulumi", "--forecast-options='").code
+    assert [] == calls(job)
+
+
+def test_a_file_that_can_not_be_written_is_one_line(job: Job, preview: Preview) -> None:
+    done = preview("pulumi", "--markdown", "/nowhere/forecast.md")
+    told = "error: /nowhere/forecast.md can't be written: No such file or directory\n"
+    assert (FAILED, told) == (done.code, done.err)
 
 
 def test_a_program_that_is_not_there_is_named(job: Job, preview: Preview) -> None:

@@ -12,7 +12,7 @@ from pulumi.runtime.proto import provider_pb2
 
 from clonepool_resources.declaration import resource
 from pulumi_clonepool import providers
-from tests.faces.model import UNKNOWN, Declared, Face, Planned, Refused
+from tests.faces.model import Declared, Face, Planned, Refused, with_unknowns
 from tests.faces.stack import Kept, Provider
 from tests.provider.dynamic_server import UNKNOWN as SENTINEL
 from tests.provider.dynamic_server import URN, DynamicServer, serve
@@ -93,21 +93,11 @@ class DynamicProvider(Provider):
         self, server: DynamicServer, declared: Declared, prior: Kept | None
     ) -> dict[str, Any]:
         token = f"trial/{self._stack}/clonepool:{declared.kind}/{declared.label}"
-        news = {**_with_sentinels(declared.inputs), _TOKEN: token}
+        news = {**with_unknowns(declared.inputs, SENTINEL), _TOKEN: token}
         inputs, failures = server.check(news, prior.inputs if prior else None)
         if failures:
             raise Refused("; ".join(failures.values()), paths=failures)
         return inputs
-
-
-def _with_sentinels(value: Any) -> Any:
-    if value is UNKNOWN:
-        return SENTINEL
-    if isinstance(value, Mapping):
-        return {key: _with_sentinels(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_sentinels(item) for item in value]
-    return value
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -29,6 +29,21 @@ class Unknown:
 
 
 UNKNOWN: Final = Unknown()
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """It with every value in it changed, from the outside in."""
+    changed = change(value)
+    if isinstance(changed, Mapping):
+        return {key: mapped(item, change) for key, item in changed.items()}
+    if isinstance(changed, list):
+        return [mapped(item, change) for item in changed]
+    return changed
+
+
+def with_unknowns(value: Any, sentinel: Any) -> Any:
+    """It with an ecosystem's own mark in the place of every ``UNKNOWN``."""
+    return mapped(value, lambda each: sentinel if each is UNKNOWN else each)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pulumi.runtime.proto import provider_pb2
 from clonepool_resources.declaration import resource
 from clonepool_resources.types import Field
 from pulumi_clonepool_plugin.spelling import camel, to_declared, to_pulumi
-from tests.faces.model import UNKNOWN, Declared, Face, Planned, Refused, snake
+from tests.faces.model import Declared, Face, Planned, Refused, mapped, snake, with_unknowns
 from tests.faces.stack import HalfMade, Kept, Provider
 from tests.plugin.harness import SECRET, SIGNATURE, Failure, Plugin, failure_of, running_plugin
 from tests.plugin.harness import UNKNOWN as SENTINEL
@@ -96,7 +96,7 @@ class PluginProvider(Provider):
         strange = set(declared.inputs) - {each.name for each in fields}
         news = to_pulumi(declared.inputs, fields)
         news |= {camel(name): declared.inputs[name] for name in strange}
-        answer = self._plugin.check(declared.kind, _with_sentinels(news))
+        answer = self._plugin.check(declared.kind, with_unknowns(news, SENTINEL))
         if answer.failures:
             paths = {snake(each.property): each.reason for each in answer.failures}
             raise Refused("; ".join(paths.values()), paths=paths)
@@ -128,19 +128,6 @@ def _kept(declared: Declared, found: str, properties: Any, inputs: Mapping[str, 
     )
 
 
-def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    changed = change(value)
-    if isinstance(changed, Mapping):
-        return {key: _mapped(item, change) for key, item in changed.items()}
-    if isinstance(changed, list):
-        return [_mapped(item, change) for item in changed]
-    return changed
-
-
-def _with_sentinels(values: Any) -> Any:
-    return _mapped(values, lambda value: SENTINEL if value is UNKNOWN else value)
-
-
 def _opened(values: Any) -> Any:
     """Properties without the marks of secrets: the plugin takes no secrets in."""
 
@@ -148,7 +135,7 @@ def _opened(values: Any) -> Any:
         marked = isinstance(value, Mapping) and value.get(SIGNATURE) == SECRET
         return value["value"] if marked else value
 
-    return _mapped(values, opened)
+    return mapped(values, opened)
 
 
 def _snaked(values: Mapping[str, Any], fields: Any) -> dict[str, Any]:

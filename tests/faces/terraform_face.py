@@ -15,7 +15,7 @@ from terraform_clonepool.proto import tfplugin6_pb2 as pb
 from terraform_clonepool.values import given, typed_fields
 from terraform_clonepool.wire import UNKNOWN as SENTINEL
 from terraform_clonepool.wire import read_value, write_value
-from tests.faces.model import UNKNOWN, Declared, Face, Planned, Refused
+from tests.faces.model import Declared, Face, Planned, Refused, with_unknowns
 from tests.faces.stack import HalfMade, Kept, Provider
 from tests.terraform.harness import Plugin, started
 
@@ -171,21 +171,11 @@ def _refusal(diagnostics: Sequence[pb.Diagnostic]) -> Refused | None:
 
 def _config(declared: Declared) -> dict[str, Any]:
     """The configuration as Core sends it: every attribute, null where it is absent."""
-    inputs = dict(_with_sentinels(declared.inputs))
+    inputs = dict(with_unknowns(declared.inputs, SENTINEL))
     if declared.create_timeout_s:
         timeouts = {**inputs.get("timeouts", {}), "create": f"{declared.create_timeout_s:g}s"}
         inputs["timeouts"] = timeouts
     return typed_fields(inputs, _TYPES[declared.kind].shown.fields)
-
-
-def _with_sentinels(value: Any) -> Any:
-    if value is UNKNOWN:
-        return SENTINEL
-    if isinstance(value, Mapping):
-        return {key: _with_sentinels(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_sentinels(item) for item in value]
-    return value
 
 
 def _kept(declared: Declared, state: Mapping[str, Any]) -> Kept:

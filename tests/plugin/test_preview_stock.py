@@ -94,6 +94,24 @@ def test_an_engine_that_is_away_is_one_line_and_no_failure(make_yaml: MakeYaml) 
     assert said.startswith(f"nothing is known of stock: no engine answers at {AWAY}; start it")
 
 
+def test_a_switch_and_a_key_that_mean_nothing_are_warned_of_once(
+    make_yaml: MakeYaml, site: Site
+) -> None:
+    pool = site.pool(site.image(system_user=CUSTOMER), min_ready=2, max_replicas=2, fabric="local")
+    switch = {"CLONEPOOL_PREVIEW_STOCK": "maybe"}
+    project = make_yaml(attachments(pool, count=2), endpoint=site.engine.endpoint, **switch)
+    project.run("config", "set", "clonepool:endpont", "tcp://a:1")
+
+    assert [
+        f"pool {pool}: ready 2 of 2 now",
+        (
+            "warning: CLONEPOOL_PREVIEW_STOCK: 'maybe' is neither on nor off; "
+            "`off` keeps stock out of previews"
+        ),
+        "warning: clonepool:endpont is no setting; did you mean clonepool:endpoint?",
+    ] == sorted(project.run("preview").diagnostics)
+
+
 def test_it_can_be_switched_off(make_yaml: MakeYaml) -> None:
     switch = {"CLONEPOOL_PREVIEW_STOCK": "off"}
     project = make_yaml(attachments("web", count=1), endpoint=AWAY, **switch)

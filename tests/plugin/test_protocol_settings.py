@@ -98,6 +98,19 @@ def test_settings_are_checked_by_key_and_the_token_kept_secret(plugin: Plugin) -
     assert not unknown.failures
 
 
+def test_a_key_that_is_nearly_a_setting_is_warned_of_and_a_program_s_own_is_not(
+    plugin: Plugin,
+) -> None:
+    news = struct({"endpont": "tcp://a:1", "cafile": "x", "hold": "", "replicas": "3"})
+    answer = plugin.stub.CheckConfig(provider_pb2.CheckRequest(urn="u", news=news))
+
+    assert [] == list(answer.failures)
+    assert [
+        "clonepool:cafile is no setting; did you mean clonepool:caFile?",
+        "clonepool:endpont is no setting; did you mean clonepool:endpoint?",
+    ] == [line for _, line in plugin.display.lines]
+
+
 def test_another_engine_is_no_reason_to_replace_what_was_made(plugin: Plugin) -> None:
     old, new = {"endpoint": "unix:///a.sock"}, {"endpoint": "unix:///b.sock"}
     request = provider_pb2.DiffRequest(

@@ -190,6 +190,8 @@ def test_waiting_ends_when_the_caller_has_gone_with_what_was_begun(
         lifecycle.create(checked(AttachmentLifecycle, ATTACHMENT), token="t")
 
     assert isinstance(begun.value.cause, Cancelled)
+    told = "stopped waiting; its place in the queue is given back, so run it again"
+    assert told == str(begun.value)
     assert engine.attachments.one().id == begun.value.state.id
     assert begun.value.worthless
     assert lifecycle.undo(begun.value.state)

@@ -204,6 +204,7 @@ def test_an_engine_that_comes_back_in_time_is_waited_for() -> None:
         look=look,
         is_open=lambda word: word == "open",
         progress=lambda word: word,
+        left="it goes on",
         timeout_s=60,
     )
 

@@ -96,6 +96,24 @@ def test_a_name_that_the_program_keeps_secret_is_not_shown(
     assert [] == project.run("preview").diagnostics
 
 
+def test_a_switch_and_a_key_that_mean_nothing_are_warned_of_once(
+    make_project: MakeProject, site: Site, pool: str
+) -> None:
+    program = attachments(pool, count=2)
+    endpoint = site.engine.endpoint
+    project = make_project(program, endpoint=endpoint, CLONEPOOL_PREVIEW_STOCK="maybe")
+    project.run("config", "set", "clonepool:endpont", "tcp://a:1")
+
+    assert [
+        f"pool {pool}: ready 2 of 2 now",
+        (
+            "warning: CLONEPOOL_PREVIEW_STOCK: 'maybe' is neither on nor off; "
+            "`off` keeps stock out of previews"
+        ),
+        "warning: clonepool:endpont is no setting; did you mean clonepool:endpoint?",
+    ] == sorted(project.run("preview").diagnostics)
+
+
 def test_it_can_be_switched_off(make_project: MakeProject) -> None:
     project = make_project(attachments("web", count=1), endpoint=AWAY, **SWITCHED_OFF)
 

@@ -198,3 +198,26 @@ def test_a_real_engine_s_pools(open_site: OpenSite) -> None:
     assert "version 1 in 1 pool: ready 0, allocated 2" in text(
         stock().of_change(MASTER_IMAGE, image)
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("maybe", "CLONEPOOL_PREVIEW_STOCK: 'maybe' is neither on nor off; "),
+        ("off", ""),
+        ("OFF", ""),
+        ("on", ""),
+        ("", ""),
+    ],
+)
+def test_a_switch_that_says_nothing_known_is_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, value: str, said: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, value)
+    stock = Shelves(pool(ready=1)).stock()
+
+    told = stock.of_switch()
+    assert bool(said) == (told is not None)
+    assert told is None or (told.text.startswith(said) and told.is_short)
+    assert stock.of_switch() is None
+    assert ("off" == value.lower()) == (stock.of_create(ATTACHMENT, {"pool": "web"}) is None)

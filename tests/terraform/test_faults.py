@@ -150,6 +150,7 @@ def test_ctrl_c_in_an_import_ends_the_wait_and_keeps_track(
             said = press_ctrl_c(process)
 
         assert "master image cut is not finished" in said
+        assert "the import goes on in the engine, so run it again" in said
         assert {IMAGE: True} == tainted(project)
         project.destroy()
 
@@ -171,6 +172,7 @@ def test_ctrl_c_in_the_queue_leaves_no_orphan(
         said = press_ctrl_c(process)
 
     assert "Creating attachment queue-2 failed" in said
+    assert "stopped waiting; its place in the queue is given back, so run it again" in said
     assert "clonepool_server_storage_attachment.second" not in project.resources()
     found = engine_site.call("ListAttachments", pb.ListRequest(name_prefix="queue")).attachments
     assert ["queue-1"] == [each.spec.name for each in found]

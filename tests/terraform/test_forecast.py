@@ -63,11 +63,9 @@ def test_the_apply_does_what_was_forecast(
 
     (run,) = wait_for(lambda: _ended(engine_site), what="the scrub to end")
     assert (2, 2) == (said["scrubbed"], said["scrubbed_at_least"])
-    assert (said["scrubbed"], said["recycled"], said["destroyed"]) == (
-        run.volumes,
-        run.recycled,
-        run.destroyed,
-    )
+    # how many of them are needed again depends on how far the refill is by then
+    assert said["scrubbed"] == said["recycled"] + said["destroyed"] == run.volumes
+    assert run.volumes == run.recycled + run.destroyed
     assert said["scrubbed_bytes"] == 2 * IMAGE_BYTES
     after = said["after"]
     engine_site.wait_for_counts(

@@ -75,6 +75,15 @@ def test_an_engine_that_is_away_is_one_warning_and_no_failure(make_project: Make
     assert "Plan: 5 to add" in away
 
 
+def test_a_switch_that_means_nothing_is_one_warning(make_project: MakeProject) -> None:
+    project = make_project(endpoint=AWAY, CLONEPOOL_PREVIEW_STOCK="maybe")
+    project.init(attachments("web", count=2))
+
+    told = project.run("plan").said
+    assert 1 == told.count("Warning: CLONEPOOL_PREVIEW_STOCK: 'maybe' is neither on nor off")
+    assert "Plan: 2 to add" in told
+
+
 def test_it_can_be_switched_off(make_project: MakeProject) -> None:
     project = make_project(endpoint=AWAY, CLONEPOOL_PREVIEW_STOCK="off")
     project.init(attachments("web", count=1))

@@ -35,6 +35,7 @@ from clonepool.domain.model import (
     ServerSpec,
     SystemUser,
 )
+from clonepool.domain.policy import Scrubbing
 from clonepool.domain.states import ScrubMethod, SystemUserKind, WhenEmpty
 
 GIB = 2**30
@@ -62,7 +63,9 @@ def pool(spec: dict[str, Any] | None = None, **changes: Any) -> PoolView:
 
 def snapshot(*pools: PoolView, left_bytes: int = 2**40, thin: bool = True, **more: Any) -> Snapshot:
     storage = StorageView(
-        thin_clones=thin, scrub_methods=frozenset(ScrubMethod), left_bytes=left_bytes
+        thin_clones=thin,
+        scrubbing=Scrubbing(methods=frozenset(ScrubMethod)),
+        left_bytes=left_bytes,
     )
     return Snapshot(
         images=(image(),),

@@ -185,7 +185,9 @@ def run(arguments: list[str]) -> int:
         tree = build(whole=helps, first=next(iter(arguments), ""))
         code = tree(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        raise InvalidArgument(f"{error} See: {_help_command(arguments)}") from None
+        said = str(error).rstrip()
+        stop = "" if said.endswith((".", "?", "!")) else "."
+        raise InvalidArgument(f"{said}{stop} See: {_help_command(arguments)}") from None
     return code if isinstance(code, int) else OK
 
 

@@ -188,6 +188,10 @@ def _wait_for_turn(client: EngineClient, request: Any, *, waiting_id: str, timeo
                 f"attachment {answer.spec.name} is still {attachment_state(answer)} for pool "
                 f"{answer.spec.pool}"
             ),
+            way_out=(
+                "its place is given back; raise the pool's max_replicas, scrub released volumes "
+                f"(`clonepool scrub run {request.spec.pool}`), or set --timeout, then run it again"
+            ),
         )
     except (KeyboardInterrupt, ClonepoolError):
         # without this the place would be kept until its lease ends, and so it does if this fails

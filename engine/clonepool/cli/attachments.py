@@ -7,7 +7,7 @@ from typing import Any
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.documents import document, documents
-from clonepool.cli.session import connect, find, pages
+from clonepool.cli.session import connect, filtered, find
 
 
 def list_attachments(*, pool: str = "", server: str = "", json: bool = False) -> None:
@@ -25,7 +25,7 @@ def list_attachments(*, pool: str = "", server: str = "", json: bool = False) ->
     """
     request = pb.ListRequest(pool=pool, server=server)
     with connect() as client:
-        found = list(pages(client, "ListAttachments", "attachments", request))
+        found = filtered(client, "ListAttachments", "attachments", request)
     if json:
         output.print_json(documents(found))
         return

@@ -11,8 +11,8 @@ from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.counts import Count
 from clonepool.cli.documents import document, documents
-from clonepool.cli.session import connect, pages
-from clonepool.errors import InvalidArgument
+from clonepool.cli.session import connect, filtered
+from clonepool.errors import InvalidArgument, NotFound
 from clonepool.units import parse_duration
 
 _FLAGS: Final = {
@@ -81,7 +81,7 @@ def list_holds(*, pool: str = "", json: bool = False) -> None:
 
     """
     with connect() as client:
-        found = list(pages(client, "ListHolds", "holds", pb.ListRequest(pool=pool)))
+        found = filtered(client, "ListHolds", "holds", pb.ListRequest(pool=pool))
     if json:
         output.print_json(documents(found))
         return
@@ -118,6 +118,11 @@ def release_hold(ticket: str, /) -> None:
 
     """
     with connect() as client:
+        try:
+            client.call("GetHold", pb.GetRequest(id=ticket))
+        except NotFound as error:
+            output.note(f"nothing to give back: {error}")
+            return
         client.call("ReleaseHold", pb.DeleteRequest(id=ticket))
     print(f"ticket {ticket} holds nothing any more")
 

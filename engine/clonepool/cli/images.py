@@ -155,6 +155,7 @@ def _wait_for_import(client: EngineClient, name: str, *, timeout_s: float) -> An
         done=lambda found: found.latest.state != "importing",
         timeout_s=timeout_s,
         waiting_for=lambda found: f"image {name} is still being imported ({_progress(found)})",
+        way_out=f"the import goes on; see clonepool image show {name}",
     )
     if image.latest.state != "ready":
         raise FailedPrecondition(f"image {name} was not imported: {image.latest.error}")

@@ -171,6 +171,7 @@ def _wait_for_stock(client: EngineClient, name: str, *, timeout_s: float) -> Any
             f"pool {name} has {found.counts.ready} of {found.spec.wait_for_ready} replicas ready "
             f"({pool_state(found)})"
         ),
+        way_out=f"the cloning goes on; see clonepool pool show {name}",
     )
     if pool.stopped_reason:
         raise FailedPrecondition(

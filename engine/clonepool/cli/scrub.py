@@ -8,7 +8,7 @@ from typing import Any
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.documents import document, documents
-from clonepool.cli.session import connect, pages, wait_until
+from clonepool.cli.session import connect, filtered, wait_until
 from clonepool.errors import FailedPrecondition, NotFound
 from clonepool.units import format_duration, parse_duration
 
@@ -37,6 +37,7 @@ def run_scrub(pool: str, /, *, wait: bool = False, timeout: str = "1h", json: bo
                 done=lambda found: found.state != "running",
                 timeout_s=timeout_s,
                 waiting_for=lambda found: f"scrub run {found.id} is still {_state(found)}",
+                way_out=f"it goes on; see clonepool scrub runs --pool {pool}",
             )
     if json:
         output.print_json(document(run))
@@ -76,7 +77,7 @@ def list_runs(*, pool: str = "", json: bool = False) -> None:
 
     """
     with connect() as client:
-        found = list(pages(client, "ListScrubRuns", "runs", pb.ListScrubRunsRequest(pool=pool)))
+        found = filtered(client, "ListScrubRuns", "runs", pb.ListScrubRunsRequest(pool=pool))
     if json:
         output.print_json(documents(found))
         return
@@ -112,7 +113,7 @@ def list_records(*, pool: str = "", volume: str = "", json: bool = False) -> Non
     """
     request = pb.ListScrubRecordsRequest(pool=pool, volume_id=volume)
     with connect() as client:
-        found = list(pages(client, "ListScrubRecords", "records", request))
+        found = filtered(client, "ListScrubRecords", "records", request)
     if json:
         output.print_json(documents(found))
         return

@@ -49,6 +49,20 @@ def pages(client: EngineClient, method: str, field: str, request: Any) -> Iterat
         request.page_token = page.next_page_token
 
 
+def filtered(client: EngineClient, method: str, field: str, request: Any) -> list[Any]:
+    """Every item of a listing. Raises NotFound for none of a pool or server that is not there.
+
+    What is left of a deleted pool (its records, say) is listed all the same.
+    """
+    found = list(pages(client, method, field, request))
+    if not found:
+        for filtering, ask in (("pool", "GetPool"), ("server", "GetServer")):
+            name = getattr(request, filtering, "")
+            if name:
+                client.call(ask, pb.GetRequest(name=name))
+    return found
+
+
 def request_token(kind: str, name: str) -> str:
     """The same command again finds what it made before, also after Ctrl-C."""
     return f"clonepool-cli/{kind}/{name}"
@@ -60,10 +74,11 @@ def wait_until(
     done: Callable[[Any], bool],
     timeout_s: float,
     waiting_for: Callable[[Any], str],
+    way_out: str,
 ) -> Any:
     """Poll, ever more slowly, until ``done``; the last answer.
 
-    Raises DeadlineExceeded, with what was waited for, after ``timeout_s``.
+    Raises DeadlineExceeded, with what was waited for and the way out, after ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s
     pause_s = _FIRST_POLL_S
@@ -72,8 +87,7 @@ def wait_until(
         if done(answer):
             return answer
         if time.monotonic() + pause_s > deadline:
-            raise DeadlineExceeded(
-                f"{waiting_for(answer)} after {format_duration(timeout_s)}", reason="TIMEOUT"
-            )
+            text = f"{waiting_for(answer)} after {format_duration(timeout_s)}"
+            raise DeadlineExceeded(f"{text}; {way_out}", reason="TIMEOUT")
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, _LARGEST_POLL_S)

@@ -7,7 +7,7 @@ from typing import Any
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import output, words
 from clonepool.cli.documents import document, documents
-from clonepool.cli.session import connect, pages
+from clonepool.cli.session import connect, filtered
 
 
 def list_volumes(*, pool: str = "", state: str = "", json: bool = False) -> None:
@@ -26,7 +26,7 @@ def list_volumes(*, pool: str = "", state: str = "", json: bool = False) -> None
     """
     request = pb.ListVolumesRequest(pool=pool, state=state)
     with connect() as client:
-        found = list(pages(client, "ListVolumes", "volumes", request))
+        found = filtered(client, "ListVolumes", "volumes", request)
     if json:
         output.print_json(documents(found))
         return

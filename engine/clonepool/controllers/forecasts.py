@@ -68,9 +68,7 @@ class Forecasts:
         can = backend.capabilities()
         return StorageView(
             thin_clones=can.thin_clones,
-            scrub_methods=can.scrub_methods,
-            purges=can.purges,
-            discard_reads_zeros=can.discard_reads_zeros,
+            scrubbing=can.scrubbing,
             left_bytes=backend.space().free_bytes - self._context.drivers.reserve_bytes(name),
         )
 

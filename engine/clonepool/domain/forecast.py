@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 from clonepool.domain.model import AttachmentSpec, ImageSpec, PoolSpec, ServerSpec, SystemUser
 from clonepool.domain.policy import Scrubbing
-from clonepool.domain.states import ScrubMethod
 
 
 class Thing(StrEnum):
@@ -192,19 +191,8 @@ class StorageView:
     """A storage; ``left_bytes`` is free less reserve less what full clones may still grow by."""
 
     thin_clones: bool
-    scrub_methods: frozenset[ScrubMethod]
+    scrubbing: Scrubbing
     left_bytes: int
-    purges: frozenset[ScrubMethod] = frozenset()
-    discard_reads_zeros: bool = True
-
-    @property
-    def scrubbing(self) -> Scrubbing:
-        """What a pool's scrub policy is held against."""
-        return Scrubbing(
-            methods=self.scrub_methods,
-            purges=self.purges,
-            discard_reads_zeros=self.discard_reads_zeros,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clonepool.domain.drift import list_names
 from clonepool.domain.forecast import Attach, ServerView
 from clonepool.domain.model import ServerSpec, SystemUser
 
@@ -62,7 +63,7 @@ class ServerStock:
         """Forget a server that has no attachments; absent is fine."""
         server = self._servers.get(name)
         if server is not None and server.attachments:
-            held = ", ".join(sorted(server.attachments)[:5])
+            held = list_names(server.attachments)
             return Refusal(
                 reason="SERVER_IN_USE",
                 text=f"server {name} has attachments ({held}); release them first",
@@ -161,7 +162,7 @@ def _check(server: _Server, *, user: SystemUser | None, needs_initiator: bool) -
         return Refusal(reason="NO_INITIATOR", text=text)
     if user is None or server.system_user is None or server.system_user == user:
         return None
-    held = ", ".join(sorted(server.attachments)[:5])
+    held = list_names(server.attachments)
     text = (
         f"server {name} serves {server.system_user} (attachments {held}); it can't serve {user} "
         "at the same time: creates come before deletes, so release those first, then run again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from clonepool.domain.content import digest, image_content
+from clonepool.domain.drift import list_names
 from clonepool.domain.forecast import (
     Attach,
     AttachmentView,
@@ -80,7 +81,7 @@ class Site:
         """Refused while pools use it."""
         users = [pool.spec.name for pool in self.pools.values() if pool.spec.master_image == name]
         if users and name in self.images:
-            text = f"master image {name} is used by pools {', '.join(users[:5])}; delete them first"
+            text = f"master image {name} is used by pools {list_names(users)}; delete them first"
             return Refusal(reason="IMAGE_IN_USE", text=text)
         self.images.pop(name, None)
         return None
@@ -156,10 +157,9 @@ class Site:
 
     def delete_pool(self, name: str) -> Refusal | None:
         """Refused while attachments hold, or wait for, volumes of it."""
-        held = sorted(each.name for each in self.attachments.values() if each.pool == name)
+        held = [each.name for each in self.attachments.values() if each.pool == name]
         if held and name in self.pools:
-            more = f" and {len(held) - 5} more" if len(held) > 5 else ""  # noqa: PLR2004 - to read
-            text = f"pool {name} has attachments ({', '.join(held[:5])}{more}); release them first"
+            text = f"pool {name} has attachments ({list_names(held)}); release them first"
             return Refusal(reason="POOL_IN_USE", text=text)
         pool = self.pools.pop(name, None)
         if pool is not None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clonepool.domain.content import canonical
+from clonepool.domain.drift import list_names
 from clonepool.domain.model import AttachmentSpec, ServerSpec, SystemUser
 from clonepool.domain.states import SystemUserKind
 from clonepool.errors import AlreadyExists, FailedPrecondition, Internal, NotFound
+from clonepool.store import attachments
 from clonepool.store.writer import Transaction
 
 _SELECT = "SELECT id, name, initiator, user_name, user_kind, labels, inline FROM server"
@@ -64,10 +66,7 @@ def check_user(transaction: Transaction, server: ResolvedServer, user: SystemUse
     """Refuse a server that serves somebody else."""
     if server.system_user is None or server.system_user == user:
         return
-    found = transaction.sql(
-        "SELECT name FROM attachment WHERE server_id = ? ORDER BY n LIMIT 5", (server.id,)
-    )
-    held = ", ".join(row[0] for row in found)
+    held = list_names(attachments.names_of_server(transaction, server_id=server.id))
     text = (
         f"server {server.name} serves {server.system_user} (attachments {held}); it can't serve "
         f"{user} at the same time: release those first, then run again"

@@ -145,7 +145,9 @@ def get(session: Session, *, ref: Ref, now: float) -> Held:
     """The same. Raises NotFound."""
     result = find(session, ref=ref, now=now)
     if result is None:
-        raise NotFound(f"there is no attachment {ref}")
+        raise NotFound(
+            f"there is no attachment {ref}; `clonepool attachment list` shows what there is"
+        )
     return result
 
 
@@ -201,14 +203,14 @@ def list_attaching(session: Session, *, before: float) -> list[Held]:
 
 
 def names_of_pool(transaction: Transaction, *, pool_id: str) -> list[str]:
-    """A few names of attachments, for messages."""
-    sql = "SELECT name FROM attachment WHERE pool_id = ? ORDER BY n LIMIT 5"
+    """The names of its attachments, for messages."""
+    sql = "SELECT name FROM attachment WHERE pool_id = ?"
     return [row[0] for row in transaction.sql(sql, (pool_id,))]
 
 
 def names_of_server(transaction: Transaction, *, server_id: str) -> list[str]:
-    """A few names of attachments, for messages."""
-    sql = "SELECT name FROM attachment WHERE server_id = ? ORDER BY n LIMIT 5"
+    """The names of its attachments, for messages."""
+    sql = "SELECT name FROM attachment WHERE server_id = ?"
     return [row[0] for row in transaction.sql(sql, (server_id,))]
 
 

@@ -151,7 +151,10 @@ def get(session: Session, *, ticket: str, now: float) -> Hold:
     """One ticket, used up or not. Raises NotFound where its time is over."""
     found = _grouped(_query(session, f"{_SELECT} WHERE h.ticket = ? ORDER BY h.n", (ticket,)))
     if not found or found[0].expires_at <= now:
-        text = f"there is no ticket {ticket}: it expired, was released, or never was"
+        text = (
+            f"there is no ticket {ticket}: it expired, was released, or never was; "
+            "`clonepool hold list` shows what there is"
+        )
         raise NotFound(text, reason="NOT_FOUND")
     return found[0]
 

@@ -8,6 +8,7 @@ from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from clonepool.domain.content import canonical, digest, image_content
+from clonepool.domain.drift import list_names
 from clonepool.domain.model import (
     ImagePortion,
     ImageSpec,
@@ -148,9 +149,9 @@ def delete(transaction: Transaction, *, image_id: str, now: float) -> str | None
     query = select(tables.Pool.name).where(
         tables.Pool.image_id == image_id, col(tables.Pool.deleted_at).is_(None)
     )
-    pools = transaction.session.exec(query.limit(5)).all()
+    pools = transaction.session.exec(query).all()
     if pools:
-        text = f"master image {row.name} is used by pools {', '.join(pools)}; delete them first"
+        text = f"master image {row.name} is used by pools {list_names(pools)}; delete them first"
         raise FailedPrecondition(text, reason="IMAGE_IN_USE")
     row.deleted_at = now
     transaction.session.add(row)
@@ -191,7 +192,9 @@ def get(session: Session, *, ref: Ref) -> MasterImage:
     """One image. Raises NotFound."""
     row = find_live(session, ref=ref)
     if row is None:
-        raise NotFound(f"there is no master image {ref}")
+        raise NotFound(
+            f"there is no master image {ref}; `clonepool image list` shows what there is"
+        )
     return _assembled(session, row)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from clonepool.domain.drift import list_names
 from clonepool.domain.model import ImageVersion, PageRequest, PoolCounts, PoolSpec, Ref, ReplicaPool
 from clonepool.domain.states import VolumeState
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -131,7 +132,7 @@ def delete(transaction: Transaction, *, pool_id: str, now: float) -> str | None:
         return None
     held = attachments.names_of_pool(transaction, pool_id=pool_id)
     if held:
-        text = f"pool {row.name} has attachments ({', '.join(held)}); release them first"
+        text = f"pool {row.name} has attachments ({list_names(held)}); release them first"
         raise FailedPrecondition(text, reason="POOL_IN_USE")
     row.deleted_at = now
     transaction.session.add(row)
@@ -169,7 +170,7 @@ def get(session: Session, *, ref: Ref, now: float) -> ReplicaPool:
     """One live pool with its counts. Raises NotFound."""
     row = find_live(session, ref=ref)
     if row is None:
-        raise NotFound(f"there is no pool {ref}")
+        raise NotFound(f"there is no pool {ref}; `clonepool pool list` shows what there is")
     return rows.pool(row, counts=counts(session, pool_id=row.id, now=now))
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from clonepool.domain.content import canonical, server_digest
+from clonepool.domain.drift import list_names
 from clonepool.domain.model import PageRequest, Ref, Server, ServerSpec
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
 from clonepool.store import attachments, rows, tables
@@ -59,7 +60,7 @@ def update(transaction: Transaction, *, server_id: str, spec: ServerSpec) -> Non
     held = attachments.names_of_server(transaction, server_id=server_id)
     if row.initiator and not spec.initiator and held:
         text = (
-            f"server {row.name} has attachments ({', '.join(held)}), which need its initiator; "
+            f"server {row.name} has attachments ({list_names(held)}), which need its initiator; "
             "release them first"
         )
         raise FailedPrecondition(text, reason="SERVER_IN_USE")
@@ -77,7 +78,7 @@ def delete(transaction: Transaction, *, server_id: str) -> None:
     held = attachments.names_of_server(transaction, server_id=server_id)
     if held:
         row = transaction.session.get_one(tables.Server, server_id)
-        text = f"server {row.name} has attachments ({', '.join(held)}); release them first"
+        text = f"server {row.name} has attachments ({list_names(held)}); release them first"
         raise FailedPrecondition(text, reason="SERVER_IN_USE")
     transaction.sql("DELETE FROM server WHERE id = ?", (server_id,))
 
@@ -87,7 +88,7 @@ def get(session: Session, *, ref: Ref) -> Server:
     by = tables.Server.id == ref.id if ref.id else tables.Server.name == ref.name
     found = session.exec(select(tables.Server, _HELD).where(by)).first()
     if found is None:
-        raise NotFound(f"there is no server {ref}")
+        raise NotFound(f"there is no server {ref}; `clonepool server list` shows what there is")
     return rows.server(found[0], attachments=found[1])
 
 

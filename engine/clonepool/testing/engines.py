@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -337,10 +336,3 @@ class EngineRig:
         """Wait for an event of this reason; the newest."""
         self.wait_for(lambda: self.events(reason), what=lambda: (reason, self.events()))
         return self.events(reason)[-1]
-
-
-@contextmanager
-def running_engine(folder: Path, **options: Any) -> Iterator[EngineRig]:
-    """A rig whose engine runs; closed at the end."""
-    with EngineRig(folder, **options) as rig:
-        yield rig
