@@ -58,18 +58,18 @@ class Crowd:
     """Callers at work when the engine dies, and what it had told them by then."""
 
     told: list[pb.Attachment] = field(default_factory=list)
+    join: Callable[[], None] = field(default=lambda: None)
 
-    def start(
-        self, site: Site, work: Sequence[Callable[[EngineClient], pb.Attachment]]
-    ) -> Callable[[], None]:
-        """Begin; the answer waits until every caller has ended."""
+    def start(self, site: Site, work: Sequence[Callable[[EngineClient], pb.Attachment]]) -> None:
+        """Begin; from then on ``join`` waits until every caller has ended."""
         executor = ThreadPoolExecutor(CALLERS)
         local = threading.local()
         clients = []
 
         def one(step: Callable[[EngineClient], pb.Attachment]) -> None:
             if not hasattr(local, "client"):
-                # an engine that is away is given up at once, not waited for
+                # an engine that is away is given up at once; one that died under a call is waited
+                # for, as its answer is needed
                 local.client = EngineClient.connect(
                     endpoint=site.engine.endpoint, connect_wait_s=0.1
                 )
@@ -90,7 +90,7 @@ class Crowd:
             for each in done.done:
                 each.result()
 
-        return join
+        self.join = join
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +113,17 @@ def witness(site: Site, master: Master) -> Iterator[Witness]:
 
 
 @contextmanager
-def killed(site: Site, witness: Witness) -> Iterator[None]:
-    """Kill the engine when the block ends, start it again, and look at the invariants."""
+def killed(site: Site, witness: Witness, crowd: Crowd | None = None) -> Iterator[None]:
+    """Kill the engine when the block ends, start it again, and look at the invariants.
+
+    First the crowd's calls come to their ends: what they ask for once more would come in between.
+    """
     yield
     site.engine.kill()
     witness.check_undisturbed()
     site.engine.start()
+    if crowd is not None:
+        crowd.join()
     check_invariants(site)
     witness.check_undisturbed()
     assert witness.attachment.volume_id == site.attachment(witness.attachment.id).volume_id
@@ -149,10 +154,9 @@ def test_killed_while_servers_are_attached(
     pool = site.pool(master, min_ready=12, max_replicas=24, scrub={"threshold": 12})
     requests = [_request(site, pool) for _ in range(12)]
     crowd = Crowd()
-    with killed(site, witness):
-        join = crowd.start(site, [_attaching(request) for request in requests])
+    with killed(site, witness, crowd):
+        crowd.start(site, [_attaching(request) for request in requests])
         wait_for(lambda: len(crowd.told) >= told, what=f"{told} answers")
-    join()
     again = {each.spec.name: each for each in map(_attaching_now(site), requests)}
     for each in crowd.told:
         assert (each.id, each.volume_id, each.chap_secret) == _essence(again[each.spec.name])
@@ -173,10 +177,9 @@ def test_killed_while_servers_are_released(
     pool = site.pool(master, min_ready=8, max_replicas=16, scrub={"threshold": 20})
     attached, marks = _use(site, pool, count=8)
     crowd = Crowd()
-    with killed(site, witness):
-        join = crowd.start(site, [_releasing(each) for each in attached])
+    with killed(site, witness, crowd):
+        crowd.start(site, [_releasing(each) for each in attached])
         wait_for(lambda: len(crowd.told) >= told, what=f"{told} releases")
-    join()
     left = {each.id for each in site.attachments()}
     assert not left & {each.id for each in crowd.told}
     assert all(is_refused(each) for each in attached if each.id not in left)
