@@ -91,7 +91,12 @@ MUTANTS: Final = (
         "WHERE pool_id = :pool AND state = 'ready' AND image_version_id = :version",
         "WHERE pool_id = :pool AND state IN ('ready', 'allocated') AND image_version_id = :version",
     ),
-    one("waiters are overtaken", _ALLOCATION, "AND ahead.n < :place", "AND ahead.n > :place"),
+    one(
+        "waiters are overtaken",
+        "store/allocation_holds.py",
+        "AND ahead.n < :place",
+        "AND ahead.n > :place",
+    ),
     one(
         "attached again for any token",
         _ALLOCATION,

@@ -84,9 +84,9 @@ MUTANTS_OF_WHAT_IS_KEPT: Final = (
     # holds
     one(
         "hold ignored by who has no ticket",
-        "store/allocation.py",
-        "WHERE pool_id = :pool AND remaining > 0 AND expires_at > :now AND n < :hold))\n",
-        "WHERE pool_id = :pool AND remaining < 0 AND expires_at > :now AND n < :hold))\n",
+        "store/allocation_holds.py",
+        "WHERE pool_id = :pool AND remaining > 0 AND expires_at > :now AND n < :hold)",
+        "WHERE pool_id = :pool AND remaining < 0 AND expires_at > :now AND n < :hold)",
     ),
     one(
         "ticket never used up",

@@ -35,21 +35,16 @@ _POOL = """
 """
 # who waits ahead keeps the replica that is meant for it, and who holds a ticket what is held for
 # it: skip as many as there are before us
-_TAKE = """
+_TAKE = f"""
     UPDATE volume SET state = 'attaching', attachment_id = :attachment, changed_at = :now,
         last_attachment_id = :attachment, last_user_name = :user_name, last_user_kind = :user_kind,
         last_server = :server, last_allocated_at = :now
     WHERE n = (
         SELECT n FROM volume
         WHERE pool_id = :pool AND state = 'ready' AND image_version_id = :version
-        ORDER BY changed_at, n LIMIT 1 OFFSET (
-            SELECT count(*) FROM attachment AS ahead
-            WHERE ahead.pool_id = :pool AND ahead.state = 'waiting' AND ahead.n < :place
-                AND ahead.lease_until > :now) + (
-            SELECT coalesce(sum(remaining), 0) FROM hold
-            WHERE pool_id = :pool AND remaining > 0 AND expires_at > :now AND n < :hold))
+        ORDER BY changed_at, n LIMIT 1 OFFSET {allocation_holds.AHEAD})
     RETURNING id, generation, (SELECT number FROM image_version WHERE id = :version)
-"""
+"""  # noqa: S608 - texts of ours, values bound
 _INSERT = """
     INSERT INTO attachment(id, name, pool_id, server_id, user_name, user_kind, state, lease_until,
         warm, volume_id, volume_generation, image_version, spec, chap_mode, chap_username,
@@ -292,7 +287,7 @@ def _take(
 ) -> tuple[Any, ...] | None:
     """The volume that it had, where it is to be resumed and is still there; else a replica."""
     if spec.resume_released:
-        back = resuming.resume(transaction, values, place=turn.place, hold=turn.hold)
+        back = resuming.resume(transaction, values, turn=turn)
         if back is not None:
             values["resumed"] = back.released_at
             return back.volume_id, back.generation, back.image_version

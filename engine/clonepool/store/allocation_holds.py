@@ -8,6 +8,16 @@ from typing import Final
 from clonepool.store.writer import Transaction
 
 _LAST_N: Final = 2**62
+AHEAD: Final = """(
+            SELECT count(*) FROM attachment AS ahead
+            WHERE ahead.pool_id = :pool AND ahead.state = 'waiting' AND ahead.n < :place
+                AND ahead.lease_until > :now) + (
+            SELECT coalesce(sum(remaining), 0) FROM hold
+            WHERE pool_id = :pool AND remaining > 0 AND expires_at > :now AND n < :hold)"""
+"""How many ready replicas of ``:pool`` are meant for others: who waits ahead, who holds a ticket.
+
+Of a claim's ``Turn`` it takes ``:place`` and ``:hold``.
+"""
 _FIND = """
     SELECT h.n, h.remaining, h.count, h.expires_at > :now, p.name, h.pool_id = :pool
     FROM hold h JOIN pool p ON p.id = h.pool_id WHERE h.ticket = :ticket ORDER BY h.n

@@ -18,6 +18,7 @@ from clonepool.errors import (
     ResourceExhausted,
 )
 from clonepool.store import allocation_servers, operations, released
+from clonepool.store.allocation_holds import AHEAD, Turn
 from clonepool.store.allocation_servers import ResolvedServer
 from clonepool.store.released import Resumable
 from clonepool.store.writer import Transaction
@@ -43,13 +44,7 @@ _MAKE_ROOM = f"""
     ), (
         SELECT n FROM volume
         WHERE pool_id = :pool AND state = 'ready' AND image_version_id = {_WANTED}
-        ORDER BY changed_at, n LIMIT 1 OFFSET (
-            SELECT count(*) FROM attachment AS ahead
-            WHERE ahead.pool_id = :pool AND ahead.state = 'waiting' AND ahead.n < :place
-                AND ahead.lease_until > :now) + (
-            SELECT coalesce(sum(h.remaining), 0) FROM hold AS h
-            WHERE h.pool_id = :pool AND h.remaining > 0 AND h.expires_at > :now
-                AND h.n < :hold)))
+        ORDER BY changed_at, n LIMIT 1 OFFSET {AHEAD}))
     RETURNING id, node
 """  # noqa: S608 - texts of ours, values bound
 _INSERT = """
@@ -61,12 +56,9 @@ _INSERT = """
         :generation, :number, :spec, :chap_mode, :chap_username, :chap_secret, :force_detach,
         :token, :digest, :created_at, :allocated_at, :now, :resumed)
 """
-_LAST_N = 2**62
 
 
-def resume(
-    transaction: Transaction, values: dict[str, Any], *, place: int, hold: int
-) -> Resumable | None:
+def resume(transaction: Transaction, values: dict[str, Any], *, turn: Turn) -> Resumable | None:
     """Take back what the attachment of ``values`` had; None: it gets a replica, as any other.
 
     None too where the pool is full and nothing can make room: what waits for a replica waits for
@@ -75,7 +67,7 @@ def resume(
     found = released.find_resumable(transaction, values)
     if found is None:
         return None
-    if not _make_room(transaction, values, place=place, hold=hold):
+    if not _make_room(transaction, values, turn):
         return None
     moved = released.give_back(
         transaction, values, volume_id=found.volume_id, generation=found.generation
@@ -83,13 +75,11 @@ def resume(
     return found if moved else None
 
 
-def _make_room(
-    transaction: Transaction, values: dict[str, Any], *, place: int = _LAST_N, hold: int = _LAST_N
-) -> bool:
+def _make_room(transaction: Transaction, values: dict[str, Any], turn: Turn) -> bool:
     pool = {"pool": values["pool"]}
     if not transaction.sql(_IS_FULL, pool).fetchone()[0]:
         return True
-    parameters = pool | {"now": values["now"], "place": place, "hold": hold}
+    parameters = pool | {"now": values["now"], "place": turn.place, "hold": turn.hold}
     row = transaction.sql(_MAKE_ROOM, parameters).fetchone()
     if row is None:
         return False
@@ -132,7 +122,7 @@ def undo(
         "allocated_at": float(document["allocated_at"]),
         "resumed": released_at,
     }
-    if not _make_room(transaction, values):
+    if not _make_room(transaction, values, Turn()):
         text = (
             f"pool {pool} is at max_replicas and has no ready replica that could make room; raise "
             f"max_replicas, or release something else, then undo the release of {name}"
