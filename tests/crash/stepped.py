@@ -20,7 +20,8 @@ from typing import Any
 from unittest.mock import patch
 
 from clonepool.config import DriverSettings, Settings
-from clonepool.domain.model import Operation, Ref
+from clonepool.domain.model import Ref
+from clonepool.domain.work import Operation
 from clonepool.engine import Engine
 from clonepool.errors import ClonepoolError
 from clonepool.store import state as state_module

@@ -6,9 +6,10 @@ from clonepool.controllers.context import Context
 from clonepool.controllers.worker import Control, Finish
 from clonepool.crash_points import Point, reach
 from clonepool.domain import names
-from clonepool.domain.model import ImagePortion, ImageSpec, ImageVersion, Operation, PortionSpec
+from clonepool.domain.model import ImagePortion, ImageSpec, ImageVersion, PortionSpec
 from clonepool.domain.policy import backoff_s
 from clonepool.domain.states import PortionRole, Severity, VersionState
+from clonepool.domain.work import Operation
 from clonepool.errors import Aborted, ClonepoolError, ResourceExhausted, Unavailable
 from clonepool.importer.pipeline import import_portion
 from clonepool.store import events, images

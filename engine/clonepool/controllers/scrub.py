@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 from clonepool import windows
 from clonepool.controllers.context import Context
-from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool, ScrubRecord, ScrubRun
+from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool
 from clonepool.domain.policy import Backlog, Stock, recycle_quota, scrub_trigger
 from clonepool.domain.states import AfterScrub, Severity, VolumeState
+from clonepool.domain.work import ScrubRecord, ScrubRun
 from clonepool.errors import FailedPrecondition
 from clonepool.store import events, pools, scrub_records, scrubs, volumes
 from clonepool.store.scrubs import Order
