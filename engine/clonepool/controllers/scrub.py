@@ -14,7 +14,7 @@ from clonepool.domain.policy import Backlog, Stock, recycle_quota, scrub_trigger
 from clonepool.domain.states import AfterScrub, Severity, VolumeState
 from clonepool.domain.work import ScrubRecord, ScrubRun
 from clonepool.errors import FailedPrecondition
-from clonepool.store import events, pools, scrub_records, scrubs, volumes
+from clonepool.store import pools, scrub_records, scrubs, volumes
 from clonepool.store.scrubs import Order
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration, format_size
@@ -202,9 +202,8 @@ class Scrub:
         *,
         early: bool,
     ) -> None:
-        events.add(
+        self._context.note(
             transaction,
-            now=self._context.now(),
             subject=f"pool/{pool.spec.name}",
             reason="SCRUB_STARTED",
             message=f"scrubbing {count} volumes by {pool.spec.scrub.method}: {message}",
