@@ -119,8 +119,9 @@ class MasterImage:
 class ScrubPolicy:
     """When and how a pool's released volumes are erased.
 
-    ``max_age_s`` and ``max_bytes`` 0 are no triggers. A released volume counts, and is erased, only
-    when ``undo_window_s`` has passed since. ``windows`` (``clonepool.windows``) empty: any time.
+    ``max_age_s``, ``max_bytes`` and ``on_low_stock`` (ready replicas) 0 are no triggers. A released
+    volume counts, and is erased, only when ``undo_window_s`` has passed since. ``windows``
+    (``clonepool.windows``) empty: any time.
     """
 
     threshold: int = 10
@@ -133,6 +134,7 @@ class ScrubPolicy:
     undo_window_s: float = 0
     windows: tuple[str, ...] = ()
     assurance: Assurance = Assurance.CLEAR
+    on_low_stock: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,8 @@ from clonepool.domain.states import (
 class ScrubRun:
     """One batch of released volumes.
 
-    ``trigger``: threshold, bytes, age, demand, low_space, deletion, retry or destroy.
+    ``trigger``: threshold, bytes, age, demand, low_space, low_stock, deletion, retry or
+    destroy.
     """
 
     id: str

@@ -327,6 +327,7 @@ def _pool_spec(spec: model.PoolSpec) -> pb.PoolSpec:
             undo_window_s=spec.scrub.undo_window_s,
             windows=spec.scrub.windows,
             assurance=spec.scrub.assurance,
+            on_low_stock=spec.scrub.on_low_stock,
         ),
     )
 

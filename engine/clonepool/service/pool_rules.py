@@ -47,6 +47,12 @@ def _pool_sizes(spec: pb.PoolSpec, findings: Findings) -> None:
         "wait_for_ready",
         f"{spec.wait_for_ready} is never reached: min_ready is {stock}",
     )
+    # above it, stock would always be low, and every release scrubbed at once
+    findings.require(
+        spec.scrub.on_low_stock <= stock,
+        "scrub.on_low_stock",
+        f"{spec.scrub.on_low_stock} is more than the pool keeps ready: min_ready is {stock}",
+    )
 
 
 def _scrub(policy: pb.ScrubPolicy, findings: Findings) -> None:
@@ -58,6 +64,7 @@ def _scrub(policy: pb.ScrubPolicy, findings: Findings) -> None:
     findings.choice(policy.verify, VerifyMode, "scrub.verify")
     findings.choice(policy.assurance, Assurance, "scrub.assurance")
     findings.not_negative(policy.max_bytes, "scrub.max_bytes")
+    findings.not_negative(policy.on_low_stock, "scrub.on_low_stock")
     for field in ("max_age", "undo_window"):
         seconds = getattr(policy, f"{field}_s")
         findings.require(

@@ -76,6 +76,7 @@ def _columns(spec: PoolSpec) -> dict[str, Any]:
         "scrub_undo_window_s": spec.scrub.undo_window_s,
         "scrub_windows": json.dumps(spec.scrub.windows),
         "scrub_assurance": spec.scrub.assurance.value,
+        "scrub_on_low_stock": spec.scrub.on_low_stock,
     }
 
 

@@ -97,6 +97,7 @@ def pool_spec(row: tables.Pool) -> model.PoolSpec:
             undo_window_s=row.scrub_undo_window_s,
             windows=tuple(json.loads(row.scrub_windows)),
             assurance=Assurance(row.scrub_assurance),
+            on_low_stock=row.scrub_on_low_stock,
         ),
     )
 
