@@ -26,15 +26,15 @@ from clonepool.store import (
     allocation_servers,
     chap_names,
     holds,
+    pool_version,
     resuming,
-    wanted_version,
 )
 from clonepool.store.allocation_holds import Turn
 from clonepool.store.writer import Transaction
 
 _POOL = f"""
     SELECT p.id, p.when_empty, p.stopped_reason, p.fabric, i.user_name, i.user_kind,
-        {wanted_version.ID}, i.name
+        {pool_version.ID}, i.name
     FROM pool p JOIN image i ON i.id = p.image_id
     WHERE p.name = ? AND p.deleted_at IS NULL
 """  # noqa: S608 - texts of ours, values bound

@@ -12,13 +12,13 @@ from sqlmodel import Session
 
 from clonepool.domain.model import ImagePortion, Volume
 from clonepool.domain.states import CloneMode
-from clonepool.store import rows, wanted_version
+from clonepool.store import pool_version, rows
 
 _FIND = f"""
     SELECT v.*, p.name AS pool_name, p.clone_mode, p.deleted_at AS pool_deleted_at,
         w.number AS version_number, w.ro_object, w.ro_size_bytes, w.ro_digest,
         w.rw_object, w.rw_size_bytes, w.rw_digest,
-        (SELECT id FROM image_version WHERE state = 'ready' AND id = {wanted_version.ID}
+        (SELECT id FROM image_version WHERE state = 'ready' AND id = {pool_version.ID}
         ) AS wanted_version_id
     FROM volume v JOIN pool p ON p.id = v.pool_id JOIN image i ON i.id = p.image_id
         JOIN image_version w ON w.id = v.image_version_id

@@ -17,13 +17,13 @@ from clonepool.domain import holds as domain
 from clonepool.domain.holds import HeldStock, Hold, Refused, Wanted
 from clonepool.domain.model import PageRequest
 from clonepool.errors import AlreadyExists, ClonepoolError, NotFound
-from clonepool.store import events, wanted_version
+from clonepool.store import events, pool_version
 from clonepool.store.writer import Transaction
 
 _STOCK = f"""
     SELECT p.id, p.max_replicas,
         (SELECT count(*) FROM volume WHERE pool_id = p.id AND state = 'ready'
-            AND image_version_id = {wanted_version.ID}),
+            AND image_version_id = {pool_version.ID}),
         (SELECT coalesce(sum(remaining), 0) FROM hold
             WHERE pool_id = p.id AND remaining > 0 AND expires_at > :now),
         (SELECT count(*) FROM attachment WHERE pool_id = p.id AND state = 'waiting'),

@@ -12,12 +12,12 @@ from clonepool.domain.drift import list_names
 from clonepool.domain.model import ImageVersion, PageRequest, PoolCounts, PoolSpec, Ref, ReplicaPool
 from clonepool.domain.states import VolumeState
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
-from clonepool.store import attachments, holds, images, rows, tables, wanted_version
+from clonepool.store import attachments, holds, images, pool_version, rows, tables
 from clonepool.store.allocation import already_exists
 from clonepool.store.writer import Transaction
 
 _COUNTS = f"""
-    SELECT state, count(*), sum(image_version_id IS NOT {wanted_version.OF_POOL})
+    SELECT state, count(*), sum(image_version_id IS NOT {pool_version.OF_POOL})
     FROM volume WHERE pool_id = :pool GROUP BY state
 """  # noqa: S608 - texts of ours, values bound
 _RECYCLING = (
@@ -25,7 +25,7 @@ _RECYCLING = (
     "WHERE pool_id = ? AND state = 'scrubbing' AND after_scrub = 'recycle'"
 )
 _WANTED = f"""
-    SELECT v.* FROM image_version v WHERE v.state = 'ready' AND v.id = {wanted_version.OF_POOL}
+    SELECT v.* FROM image_version v WHERE v.state = 'ready' AND v.id = {pool_version.OF_POOL}
 """  # noqa: S608 - texts of ours, values bound
 _WAITING = "SELECT count(*) FROM attachment WHERE pool_id = ? AND state = 'waiting'"
 

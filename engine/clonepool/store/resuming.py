@@ -17,7 +17,7 @@ from clonepool.errors import (
     NotFound,
     ResourceExhausted,
 )
-from clonepool.store import allocation_servers, operations, released, wanted_version
+from clonepool.store import allocation_servers, operations, pool_version, released
 from clonepool.store.allocation_holds import AHEAD, Turn
 from clonepool.store.allocation_servers import ResolvedServer
 from clonepool.store.released import Resumable
@@ -35,11 +35,11 @@ _MAKE_ROOM = f"""
     WHERE n = coalesce((
         SELECT n FROM volume
         WHERE pool_id = :pool AND state = 'ready'
-            AND image_version_id IS NOT {wanted_version.OF_POOL}
+            AND image_version_id IS NOT {pool_version.OF_POOL}
         ORDER BY changed_at, n LIMIT 1
     ), (
         SELECT n FROM volume
-        WHERE pool_id = :pool AND state = 'ready' AND image_version_id = {wanted_version.OF_POOL}
+        WHERE pool_id = :pool AND state = 'ready' AND image_version_id = {pool_version.OF_POOL}
         ORDER BY changed_at, n LIMIT 1 OFFSET {AHEAD}))
     RETURNING id, node
 """  # noqa: S608 - texts of ours, values bound
