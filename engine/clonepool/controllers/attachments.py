@@ -22,7 +22,7 @@ from clonepool.domain.model import (
     PageRequest,
     Ref,
 )
-from clonepool.domain.states import AttachmentState, ChapMode, VolumeState
+from clonepool.domain.states import AttachmentState, ChapMode, Severity, VolumeState
 from clonepool.errors import (
     Aborted,
     AlreadyExists,
@@ -91,7 +91,7 @@ class Attachments:
         """A refusal that no repetition can mend leaves nothing behind: the caller has no id yet."""
         try:
             return self._granted_or_waiting(held)
-        except (AlreadyExists, FailedPrecondition, InvalidArgument):
+        except _NO_REPETITION_MENDS:
             self._begin_release(held)
             self._finish_release(held)
             raise
@@ -100,6 +100,24 @@ class Attachments:
         with self._lock(attachment_id):
             held = self._get_held(Ref(id=attachment_id))
             return self._granted_or_waiting(held)
+
+    def _grant_what_was_left(self, attachment_id: str) -> None:
+        """Finish a grant that a crash cut off; one that is refused is taken back, as it would be.
+
+        Unless a server is logged in: then its caller was told, which only was not noted any more.
+        """
+        with self._lock(attachment_id):
+            held = self._get_held(Ref(id=attachment_id))
+            if held.volume_state != VolumeState.ATTACHING:
+                return
+            try:
+                self._granted_or_waiting(held)
+            except _NO_REPETITION_MENDS as error:
+                if self._context.drivers.fabric(held.fabric).sessions(held.target):
+                    self._grants.note(attachment_id)
+                    raise
+                self._begin_release(held, why=f"it can't be had: {error}")
+                self._finish_release(held)
 
     def _granted_or_waiting(self, held: Held) -> Attachment:
         if held.attachment.state is not AttachmentState.ATTACHED:
@@ -280,12 +298,21 @@ class Attachments:
         )
         raise FailedPrecondition(text, reason="SERVER_BUSY", retry_after_s=5)
 
-    def _begin_release(self, held: Held) -> None:
-        self._context.state.write(
-            lambda transaction: release.begin(
-                transaction, attachment_id=held.attachment.id, now=self._context.now()
-            )
-        )
+    def _begin_release(self, held: Held, *, why: str = "") -> None:
+        """Write the intent; ``why`` is told where nobody asked for it."""
+
+        def change(transaction: Transaction) -> None:
+            release.begin(transaction, attachment_id=held.attachment.id, now=self._context.now())
+            if why:
+                self._context.note(
+                    transaction,
+                    subject=f"attachment/{held.attachment.spec.name}",
+                    reason="TAKEN_BACK",
+                    message=f"taken back, nobody was told of it: {why}",
+                    severity=Severity.WARNING,
+                )
+
+        self._context.state.write(change)
 
     def _finish_release(self, held: Held) -> None:
         fabric: Fabric = self._context.drivers.fabric(held.fabric)
@@ -320,7 +347,7 @@ class Attachments:
         for held in detaching:
             self._tidy_one(held, lambda each: self.delete(attachment_id=each, force=True))
         for held in attaching:
-            self._tidy_one(held, self._create_again)
+            self._tidy_one(held, self._grant_what_was_left)
         if expired:
             self._context.state.write(self._drop_expired)
 
@@ -343,6 +370,8 @@ class Attachments:
         return self._context.locks.of(attachment_id)
 
 
+# refusals: who was told of one has nothing to give back
+_NO_REPETITION_MENDS = (AlreadyExists, FailedPrecondition, InvalidArgument)
 # a grant or release that takes longer was left by a crash or an error
 _LEFT_BEHIND_S = 5.0
 _TIDY_INTERVAL_S = 2.0
