@@ -20,13 +20,22 @@ POOL = "pool"
 class Site:
     """A world whose engine, and perhaps a second one, is driven by several threads."""
 
-    def __init__(self, seed: int, *, engines: int, method: ScrubMethod, threshold: int = 1) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        engines: int,
+        method: ScrubMethod,
+        threshold: int = 1,
+        min_ready: int = 2,
+    ) -> None:
         self.world = DriftingWorld()
         self.scheduler = Scheduler(seed)
         self.world.create_image("image")
         self.world.work()
         policy = ScrubPolicy(threshold=threshold, method=method, then=AfterScrub.RECYCLE)
-        self.world.create_pool(POOL, image="image", scrub=policy, min_ready=2, max_replicas=3)
+        room = {"min_ready": min_ready, "max_replicas": min_ready + 1}
+        self.world.create_pool(POOL, image="image", scrub=policy, **room)
         self.world.settle()
         self.first = self.world.life
         self.others = [SteppedEngine(self.world.machine, locked=False) for _ in range(engines - 1)]
@@ -136,10 +145,10 @@ class Site:
 
 
 @contextmanager
-def site(seed: int, *, engines: int, threshold: int = 1) -> Iterator[Site]:
+def site(seed: int, *, engines: int, threshold: int = 1, min_ready: int = 2) -> Iterator[Site]:
     """A site whose scrubs are by the method that the seed says; looked at when all is done."""
     method = list(ScrubMethod)[seed % len(ScrubMethod)]
-    made = Site(seed, engines=engines, method=method, threshold=threshold)
+    made = Site(seed, engines=engines, method=method, threshold=threshold, min_ready=min_ready)
     try:
         yield made
         made.end()
