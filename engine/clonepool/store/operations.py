@@ -229,7 +229,11 @@ def get(session: Session, *, operation_id: str) -> Operation:
     query = select(tables.Operation).where(tables.Operation.id == operation_id)
     row = session.exec(query).first()
     if row is None:
-        raise NotFound(f"there is no operation {operation_id}")
+        text = (
+            f"there is no operation {operation_id} any more, or there never was; "
+            "`clonepool operation list` shows what there is"
+        )
+        raise NotFound(text)
     return rows.operation(row)
 
 

@@ -101,7 +101,7 @@ def update(transaction: Transaction, *, pool_id: str, spec: PoolSpec, digest: st
     """Change in place. Raises NotFound, InvalidArgument."""
     row = transaction.session.get(tables.Pool, pool_id)
     if row is None or row.deleted_at is not None:
-        raise NotFound(f"there is no pool with id {pool_id}")
+        raise _not_there(pool_id)
     for field, before, after in (
         ("name", row.name, spec.name),
         ("master_image", row.image_name, spec.master_image),
@@ -172,9 +172,16 @@ def get_any(session: Session, *, pool_id: str, now: float) -> tuple[ReplicaPool,
     """A pool by id, tombstones included; and whether it is live. Raises NotFound."""
     row = session.get(tables.Pool, pool_id)
     if row is None:
-        raise NotFound(f"there is no pool with id {pool_id}")
+        raise _not_there(pool_id)
     made = rows.pool(row, counts=counts(session, pool_id=pool_id, now=now))
     return made, row.deleted_at is None
+
+
+def _not_there(pool_id: str) -> NotFound:
+    return NotFound(
+        f"there is no pool with id {pool_id} any more, or there never was; `clonepool pool list` "
+        "shows what there is"
+    )
 
 
 def counts(session: Session, *, pool_id: str, now: float) -> PoolCounts:

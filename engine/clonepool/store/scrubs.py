@@ -190,7 +190,8 @@ def get_run(session: Session, *, run_id: str) -> ScrubRun:
     query = select(tables.ScrubRun, _SCRUBBED).where(tables.ScrubRun.id == run_id)
     found = session.exec(query).first()
     if found is None:
-        raise NotFound(f"there is no scrub run {run_id}")
+        text = f"there is no scrub run {run_id}; `clonepool scrub runs` shows what there is"
+        raise NotFound(text)
     return rows.scrub_run(found[0], scrubbed=found[1])
 
 
