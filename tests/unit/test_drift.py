@@ -32,6 +32,8 @@ def volume(**changes: Any) -> VolumeRow:
         "id": UUID,
         "generation": 1,
         "state": V.READY,
+        "storage": "default",
+        "fabric": "iscsi",
         "name": NAME,
         "slot": False,
         "size_bytes": 512,

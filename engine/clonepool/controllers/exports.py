@@ -186,6 +186,22 @@ class Exports:
         """Make lost targets again, granted where they were; returns those that are there again."""
         return self._remake_once(name, fabric, only=lost) if lost else lost
 
+    def serve_anew(self, name: str, fabric: Fabric, *, target: str) -> bool:
+        """Make an attachment's target anew, of the file that lies at its volume's place now.
+
+        False, and nothing is done, while its server is logged in: it would lose what it writes.
+        """
+        found = (held for volume, _portion, held in self._exported(name) if volume.target == target)
+        held = next(found, None)
+        if held is None:
+            return True
+        with self._context.locks.of(held.attachment.id):
+            if fabric.sessions(target):
+                return False
+            reach(Point.EXPORT_REMAKING)
+            fabric.unexport(target)
+            return self.remake(name, fabric, lost=frozenset({target})) == {target}
+
     def _check(self, name: str, fabric: Fabric) -> None:
         incarnation = fabric.incarnation()
         before = self._seen.get(name)

@@ -14,6 +14,7 @@ from clonepool.controllers.exports import Exports
 from clonepool.controllers.health import Health
 from clonepool.controllers.lost_objects import LostObjects
 from clonepool.controllers.orphans import Orphans
+from clonepool.controllers.served import Served
 from clonepool.crash_points import Point, reach
 from clonepool.domain.drift import (
     StorageRows,
@@ -21,6 +22,7 @@ from clonepool.domain.drift import (
     compare_fabric,
     compare_storage,
     list_names,
+    served_rows,
 )
 from clonepool.domain.states import Severity
 from clonepool.errors import ClonepoolError
@@ -40,7 +42,7 @@ class Reconcile:
         self._context = context
         self._exports = exports
         self.orphans = Orphans(context)
-        self._lost = LostObjects(context)
+        self._lost = LostObjects(context, Served(context, exports))
         self._health = Health(context)
         self._compared_at: dict[str, float] = {}
         self._looks = 0
@@ -137,6 +139,7 @@ class Reconcile:
         found = compare_fabric(targets, before=before, after=after)
         self._make_again(name, fabric, found.lost)
         self._remove_strays(name, fabric, found.strays, rows=after)
+        self._lost.look_at_served(fabric, served_rows(before, after))
 
     def _fabric_rows(self, name: str) -> frozenset[VolumeRow]:
         with self._context.state.read() as session:

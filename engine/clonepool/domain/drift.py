@@ -36,6 +36,8 @@ class VolumeRow:
     id: str
     generation: int
     state: VolumeState
+    storage: str
+    fabric: str
     name: str  # of its object and of its target
     slot: bool
     size_bytes: int
@@ -138,12 +140,12 @@ def compare_storage(
         volumes={row: found for row, found in volumes.items() if found != row.size_bytes},
         portions=in_doubt,
         mended_volumes=frozenset(
-            row for row, found in volumes.items() if found == row.size_bytes and _is_told(row)
+            row for row, found in volumes.items() if found == row.size_bytes and is_told(row)
         ),
         mended_portions=frozenset(
             row
             for row in portions.keys() - in_doubt.keys()
-            if row.version_id not in versions_in_doubt and _is_told(row)
+            if row.version_id not in versions_in_doubt and is_told(row)
         ),
     )
 
@@ -158,7 +160,34 @@ def doubt(row: VolumeRow | PortionRow, *, storage: str, found_bytes: int | None)
     )
 
 
-def _is_told(row: VolumeRow | PortionRow) -> bool:
+def served_rows(before: frozenset[VolumeRow], after: frozenset[VolumeRow]) -> frozenset[VolumeRow]:
+    """The volumes with an object of their own whose target is there, and nobody works on."""
+    return frozenset(row for row in before & after if row.state in EXPORTED and not row.slot)
+
+
+def replaced(row: VolumeRow) -> str:
+    """What is wrong with a volume whose target serves another file than lies at its place."""
+    return (
+        f"target {row.name} serves a file that is not at its place on storage {row.storage} any "
+        "more: another one was put there behind the engine's back"
+    )
+
+
+def put_back(row: VolumeRow) -> str:
+    """What is still wrong with a volume whose file was put back while its server is logged in."""
+    return (
+        f"object {row.name} is there again, but its server is logged in and still reaches the "
+        "file that was removed"
+    )
+
+
+def is_told_replaced(row: VolumeRow) -> bool:
+    """Whether an earlier look found that another file was put in the place of a volume's."""
+    return row.error == replaced(row)
+
+
+def is_told(row: VolumeRow | PortionRow) -> bool:
+    """Whether an earlier look found a row's object absent or of another size."""
     return f"object {row.name} " in row.error
 
 

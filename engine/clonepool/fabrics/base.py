@@ -137,6 +137,16 @@ class Fabric(ABC):
         Never stops I/O; done every few minutes. Raises Unavailable.
         """
 
+    def astray(self, volumes: Mapping[str, Path | None]) -> Mapping[str, str]:
+        """Of these targets those whose server reaches another file than their volume's.
+
+        ``volumes`` has the file that lies there now for each target, None where none does. Each
+        answer says where the bytes that the server reaches can be read, "" where that is unknown.
+        A fabric that can't tell, or opens its volumes anew for each access, names none.
+        """
+        del volumes
+        return {}
+
     def reconcile(self, desired: Iterable[DesiredExport]) -> None:
         """Make the fabric equal ``desired``: strays go first, then exports, grants last.
 

@@ -12,7 +12,9 @@ from clonepool.domain.drift import PortionRow, StorageRows, VolumeRow
 from clonepool.domain.states import PortionRole, VersionState, VolumeState
 from clonepool.store.writer import Transaction
 
-_VOLUMES = "SELECT id, generation, state, slot, size_bytes, changed_at, error FROM volume"
+_VOLUMES = """
+    SELECT id, generation, state, slot, size_bytes, changed_at, error, storage, fabric FROM volume
+"""
 _VERSIONS = """
     SELECT v.id, v.image_id, i.name, v.number, v.state, v.ro_object, v.ro_size_bytes,
         v.rw_object, v.rw_size_bytes, v.error
@@ -75,6 +77,8 @@ def _volume(row: Any) -> VolumeRow:
         size_bytes=row[4],
         changed_at=row[5],
         error=row[6],
+        storage=row[7],
+        fabric=row[8],
     )
 
 
