@@ -106,17 +106,28 @@ def test_tgtd_that_is_killed_gets_all_exports_again(shared: Site) -> None:
     check_invariants(shared)
 
 
+def overwrite(path: Path) -> bytes:
+    """Change one byte in the middle; returns what was there."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        before = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([before[0] ^ 1]))
+    return before
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (Path.unlink, "OBJECT_MISSING"),
         (lambda path: os.truncate(path, 512), "OBJECT_CHANGED"),
         (lambda path: os.truncate(path, path.stat().st_size + 512), "OBJECT_CHANGED"),
+        (overwrite, "OBJECT_CHANGED"),
     ],
-    ids=["removed", "shrunk", "grown"],
+    ids=["removed", "shrunk", "grown", "overwritten"],
 )
 def test_a_replica_whose_file_is_changed_by_hand_is_never_handed_out(
-    shared: Site, change: Callable[[Path], None], reason: str
+    shared: Site, change: Callable[[Path], object], reason: str
 ) -> None:
     pool = shared.pool(shared.image(system_user=CUSTOMER))
     (replica,) = shared.volumes(pool, state="ready")
@@ -166,6 +177,28 @@ def test_an_image_whose_file_is_removed_stops_its_pool_until_it_is_back(shared: 
     wait_for(lambda: not _pool(shared, pool).stopped_reason or None, what="the pool going on")
     shared.attach(pool)
     shared.wait_for_counts(pool, ready=1, allocated=1)
+
+
+def test_an_image_whose_file_is_changed_stops_its_pool_until_it_is_restored(
+    shared: Site, tmp_path: Path
+) -> None:
+    """By a copy of today's date: its bytes are what counts."""
+    master = shared.image(system_user=CUSTOMER)
+    pool = shared.pool(master)
+    path = shared.objects()[master.message.current.writable.object_name]
+    kept = shutil.copy(path, tmp_path / "kept")
+    path.chmod(0o600)
+    overwrite(path)
+    altered = path.read_bytes()
+    shared.change_pool(pool, min_ready=3)
+    stopped = wait_for(lambda: _pool(shared, pool).stopped_reason, what="the pool stopped")
+    assert f"the bytes of {path.name}" in stopped
+    shutil.copy(kept, path)
+    wait_for(lambda: not _pool(shared, pool).stopped_reason or None, what="the pool going on")
+    shared.wait_for_counts(pool, ready=3)
+    for replica in shared.volumes(pool, state="ready"):
+        assert altered != shared.object_of(replica).read_bytes()
+    shared.attach(pool)
 
 
 def _pool(site: Site, name: str) -> pb.ReplicaPool:

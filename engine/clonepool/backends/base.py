@@ -52,12 +52,17 @@ class Space:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectInfo:
-    """One image portion or volume on the storage. ``used_bytes`` counts shared blocks too."""
+    """One image portion or volume on the storage. ``used_bytes`` counts shared blocks too.
+
+    ``written_at`` is when it was last written to, None as long as nobody did since it was made; a
+    backend that can't tell says None.
+    """
 
     name: str
     size_bytes: int
     used_bytes: int
     read_only: bool
+    written_at: float | None = None
 
 
 class StorageBackend(ABC):
@@ -112,6 +117,9 @@ class StorageBackend(ABC):
     @abstractmethod
     def read(self, *, name: str, offset: int, length: int) -> bytes:
         """Bytes of ``name``, fewer at its end: from the medium, as far as that can be had."""
+
+    def seal(self, *, name: str) -> None:  # noqa: B027 - not every backend can tell
+        """Take what ``name`` holds now for what was made: it was looked at, and is right."""
 
     @abstractmethod
     def delete(self, *, name: str) -> None:

@@ -40,12 +40,20 @@ class LostObjects:
             if _size(backend, volume.name) == size_bytes:
                 self._volume(volume, storage=storage, found_bytes=size_bytes)
         for row, text in self._versions_in_doubt(storage, backend, drift).items():
-            self._context.state.write(partial(self._stop_pools, row=row, text=text))
+            self.tell_of_version(row, text=text)
         for volume in drift.mended_volumes:
             self._volume_is_back(volume)
         for portion in drift.mended_portions:
-            self._context.state.write(partial(self._portion_back, row=portion))
-            self._context.signals.changed()
+            self.version_is_back(portion)
+
+    def tell_of_version(self, row: PortionRow, *, text: str) -> None:
+        """Stop the pools that clone a version."""
+        self._context.state.write(partial(self._stop_pools, row=row, text=text))
+
+    def version_is_back(self, row: PortionRow) -> None:
+        """Let the pools that stopped for this go on."""
+        self._context.state.write(partial(self._portion_back, row=row))
+        self._context.signals.changed()
 
     def look_at_served(self, fabric: Fabric, rows: Collection[VolumeRow]) -> None:
         """Act on each target that serves another file than lies at its volume's place.
@@ -54,7 +62,7 @@ class LostObjects:
         """
         astray = self._served.astray(fabric, [row for row in rows if not is_told(row)])
         for row, where in astray.items():
-            self._out_of_place(row, reason="OBJECT_CHANGED", text=replaced(row), where=where)
+            self.tell_of_volume(row, reason="OBJECT_CHANGED", text=replaced(row), where=where)
         for row in rows:
             if row not in astray and is_told_replaced(row):
                 self._context.state.write(partial(self._volume_back, row=row))
@@ -84,9 +92,10 @@ class LostObjects:
         text = doubt(row, storage=storage, found_bytes=found_bytes)
         reason = "OBJECT_MISSING" if found_bytes is None else "OBJECT_CHANGED"
         where = self._served.where(row) if found_bytes is None else ""
-        self._out_of_place(row, reason=reason, text=text, where=where)
+        self.tell_of_volume(row, reason=reason, text=text, where=where)
 
-    def _out_of_place(self, row: VolumeRow, *, reason: str, text: str, where: str) -> None:
+    def tell_of_volume(self, row: VolumeRow, *, reason: str, text: str, where: str = "") -> None:
+        """Take a volume that nobody uses out of service; tell of one that somebody does."""
         if row.state not in OUT_OF_SERVICE:
             self._context.state.write(
                 lambda each: self._tell_holder(each, row, reason, text, where)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from clonepool.backends.base import StorageBackend
+from clonepool.controllers.altered import Altered
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.health import Health
@@ -23,6 +24,7 @@ from clonepool.domain.drift import (
     compare_storage,
     list_names,
     served_rows,
+    unwritten,
 )
 from clonepool.domain.states import Severity
 from clonepool.errors import ClonepoolError
@@ -48,6 +50,7 @@ class Reconcile:
         self._looks = 0
         self._one_at_a_time = threading.Lock()
         self._stopping = threading.Event()
+        self._altered = Altered(context, self._lost, is_stopping=self._stopping.is_set)
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self) -> None:
@@ -115,6 +118,12 @@ class Reconcile:
         sizes = {info.name: info.size_bytes for info in found.values()}
         drift_found = compare_storage(sizes, before=before, after=after)
         self._lost.look(storage=name, backend=backend, drift=drift_found)
+        self._altered.look(
+            storage=name,
+            backend=backend,
+            found=found,
+            rows=unwritten(sizes, before=before, after=after),
+        )
         self.orphans.look(
             storage=name,
             backend=backend,

@@ -38,6 +38,7 @@ class VolumeRow:
     state: VolumeState
     storage: str
     fabric: str
+    version_id: str
     name: str  # of its object and of its target
     slot: bool
     size_bytes: int
@@ -55,6 +56,7 @@ class PortionRow:
     number: int
     name: str
     size_bytes: int
+    digest: str
     is_resting: bool
     error: str
 
@@ -90,6 +92,14 @@ class StorageDrift:
     portions: Mapping[PortionRow, int | None]
     mended_volumes: frozenset[VolumeRow]
     mended_portions: frozenset[PortionRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unwritten:
+    """The rows whose object holds what was made of it, and nothing else: nobody may write to it."""
+
+    replicas: frozenset[VolumeRow]
+    portions: frozenset[PortionRow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +158,38 @@ def compare_storage(
             if row.version_id not in versions_in_doubt and is_told(row)
         ),
     )
+
+
+def unwritten(sizes: Mapping[str, int], *, before: StorageRows, after: StorageRows) -> Unwritten:
+    """The rows of before and after a listing whose object is there, whole, and may not change."""
+    return Unwritten(
+        replicas=frozenset(
+            row
+            for row in before.volumes & after.volumes
+            if row.state is VolumeState.READY
+            and not row.slot
+            and sizes.get(row.name) == row.size_bytes
+        ),
+        portions=frozenset(
+            row
+            for row in before.portions & after.portions
+            if row.is_resting and sizes.get(row.name) == row.size_bytes and not is_told(row)
+        ),
+    )
+
+
+def altered(row: VolumeRow | PortionRow, *, storage: str) -> str:
+    """What is wrong with a row whose object has other bytes than were made."""
+    wanted = "its image" if isinstance(row, VolumeRow) else "what was imported"
+    return (
+        f"the bytes of {row.name} on storage {storage} are not those of {wanted}: they were "
+        "changed behind the engine's back"
+    )
+
+
+def made_of_altered(row: VolumeRow) -> str:
+    """What is wrong with a replica that was cloned from an image whose bytes were changed."""
+    return f"{row.name} was made after the bytes of its image were changed on storage {row.storage}"
 
 
 def doubt(row: VolumeRow | PortionRow, *, storage: str, found_bytes: int | None) -> str:
