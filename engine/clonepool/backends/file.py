@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Self
 
 from clonepool.backends.base import (
+    LOSS_FILE,
     BackendCapabilities,
     ObjectInfo,
     Progress,
@@ -154,6 +155,15 @@ class FileBackend(StorageBackend):
             with _opened(self._files.path(place, name), os.O_RDONLY) as descriptor:
                 os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
                 return os.pread(descriptor, length, offset)
+
+    def takes_loss(self) -> bool:
+        """As StorageBackend; the file is removed, so that it holds for this time only."""
+        with self._errors("looking at the storage"):
+            try:
+                (self._files.root / LOSS_FILE).unlink()
+            except FileNotFoundError:
+                return False
+        return True
 
     def seal(self, *, name: str) -> None:
         """Date it as what was just made."""

@@ -75,12 +75,17 @@ class Reconcile:
 
     def _step(self, *, is_due: Callable[[str], bool]) -> None:
         with self._one_at_a_time:
-            self._guarded("health", self._health.look)
+            self._guarded("health", self._look_at_health)
             for name in self._context.settings.storages:
                 self._compare(f"storage/{name}", partial(self._storage, name), is_due)
             # one that holds exports was opened at start; to ask the rows each second would cost
             for name in self._context.drivers.open_fabrics():
                 self._compare(f"fabric/{name}", partial(self._fabric, name), is_due)
+
+    def _look_at_health(self) -> None:
+        if self._health.look():
+            # what could not be exported while a storage was away is waited for by servers
+            self._compared_at.clear()
 
     def _compare(
         self, subject: str, step: Callable[[], None], is_due: Callable[[str], bool]

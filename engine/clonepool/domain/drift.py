@@ -79,6 +79,12 @@ class StorageRows:
         }
         return frozenset(volumes | {row.name for row in self.portions})
 
+    def resting_names(self) -> frozenset[str]:
+        """Every object that is there, as far as rows know, and that nobody works on."""
+        volumes = {row for row in self.volumes if row.state in RESTING and not row.slot}
+        portions = {row for row in self.portions if row.is_resting}
+        return frozenset(row.name for row in volumes | portions if not is_told(row))
+
 
 @dataclass(frozen=True, kw_only=True)
 class StorageDrift:

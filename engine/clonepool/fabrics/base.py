@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -147,8 +147,10 @@ class Fabric(ABC):
         del volumes
         return {}
 
-    def reconcile(self, desired: Iterable[DesiredExport]) -> None:
+    def reconcile(self, desired: Iterable[DesiredExport], *, keep: Collection[str] = ()) -> None:
         """Make the fabric equal ``desired``: strays go first, then exports, grants last.
+
+        The targets of ``keep`` are left as they are, there or not.
 
         ``desired`` is read after what exists was listed, so that rows read lazily include every
         export made meanwhile. One target's failure stops no other: all are reported at the end,
@@ -157,7 +159,7 @@ class Fabric(ABC):
         existing = self.list()
         wanted = {export.spec.target: export for export in desired}
         failures: dict[str, ClonepoolError] = {}
-        for stray in existing - wanted.keys():
+        for stray in existing - wanted.keys() - set(keep):
             _attempt(failures, stray, partial(self.unexport, stray))
         for target, export in wanted.items():
             _attempt(failures, target, partial(self.export, export.spec))

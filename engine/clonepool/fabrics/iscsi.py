@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,10 +246,10 @@ class IscsiFabric(Fabric):
         served = {target: path for target, (_tid, path) in settled.items()}
         return find_astray(opened, served=served, volumes=volumes)
 
-    def reconcile(self, desired: Iterable[DesiredExport]) -> None:
+    def reconcile(self, desired: Iterable[DesiredExport], *, keep: Collection[str] = ()) -> None:
         """As Fabric; one listing at most, live sessions of what is right already stay."""
         self.incarnation()
-        super().reconcile(desired)
+        super().reconcile(desired, keep=keep)
 
     def close(self) -> None:
         """Let go of files; exports and sessions stay, and so does a tgtd that has any."""
