@@ -119,6 +119,29 @@ MUTANTS_OF_WHAT_IS_KEPT: Final = (
         "if self._context.state.write(lambda each: self._take_out(each, row, reason, text)):\n",
         "if not row:\n",
     ),
+    Mutant(
+        name="refused and never taken back",
+        edits=(
+            Edit(
+                file="controllers/attachments.py",
+                old="            self._tidy_one(held, self._grant_what_was_left)\n",
+                new="            self._tidy_one(held, self._create_again)\n",
+            ),
+        ),
+        suite=("tests/crash/test_taken_back.py",),
+    ),
+    Mutant(
+        name="taken back from who uses it",
+        edits=(
+            Edit(
+                file="controllers/attachments.py",
+                old="                if self._context.drivers.fabric(held.fabric)"
+                ".sessions(held.target):\n",
+                new="                if not held.target:\n",
+            ),
+        ),
+        suite=("tests/crash/test_taken_back.py",),
+    ),
     one(
         "lost target not made again",
         "controllers/reconcile.py",

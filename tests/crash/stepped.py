@@ -20,7 +20,8 @@ from typing import Any
 from unittest.mock import patch
 
 from clonepool.config import DriverSettings, Settings
-from clonepool.domain.model import Operation, Ref
+from clonepool.domain.model import Ref
+from clonepool.domain.work import Operation
 from clonepool.engine import Engine
 from clonepool.errors import ClonepoolError
 from clonepool.store import state as state_module
@@ -232,13 +233,14 @@ class SteppedEngine:
         return operation
 
     def share_turns(self, pause: Callable[[], None], make: Callable[[], Any]) -> None:
-        """Let others go on before each write, and where a lock of an attachment is taken.
+        """Let others go on before each write, and where a lock of an attachment or target is taken.
 
         Its own locks would stop a thread that has the turn.
         """
         self._writer.before_write = pause
-        locks = self.engine._exports._context.locks
-        locks._locks[:] = [make() for _lock in locks._locks]
+        context = self.engine._exports._context
+        for locks in (context.locks, context.targets):
+            locks._locks[:] = [make() for _lock in locks._locks]
 
     @property
     def _writer(self) -> SteppedWriter:

@@ -9,7 +9,7 @@ from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.controllers.scrub import Scrub
 from clonepool.domain.model import ImageVersion, ReplicaPool
-from clonepool.domain.policy import NOTHING, FillPlan, Stock, plan_fill
+from clonepool.domain.policy import NOTHING, FillPlan, Stock, early_trigger, plan_fill
 from clonepool.domain.states import Severity, VolumeState
 from clonepool.errors import ClonepoolError
 from clonepool.store import pools, volumes
@@ -76,21 +76,21 @@ class Filling:
         if plan.make <= room.clones:
             self._told_of_space.discard(pool.id)
             return plan
-        self._short_of_space(pool, room.text)
+        self._short_of_space(pool, room)
         return replace(plan, make=room.clones)
 
-    def _short_of_space(self, pool: ReplicaPool, figures: str) -> None:
-        counts = pool.counts
-        starving = counts.waiting > 0 or counts.of(VolumeState.READY) == 0
-        released = counts.of(VolumeState.RELEASED)
-        early = starving and released > 0 and pool.spec.scrub.on_low_space
-        if early and self._scrub.start_for_space(pool, figures):
-            return
+    def _short_of_space(self, pool: ReplicaPool, room: space.Room) -> None:
+        released, why_not = pool.counts.of(VolumeState.RELEASED), ""
+        trigger = early_trigger(pool.spec.scrub, Stock.of(pool.counts), fits=room.clones)
+        if trigger and released:
+            why_not = self._scrub.start_early(pool, trigger, figures=room.text)
+            if not why_not:
+                return
         if pool.id in self._told_of_space:
             return
         self._told_of_space.add(pool.id)
-        way_out = _way_out(pool, released, early=early)
-        text = f"pool {pool.spec.name} can't be filled: {figures}; {way_out}"
+        way_out = _way_out(pool, released, why_not)
+        text = f"pool {pool.spec.name} can't be filled: {room.text}; {way_out}"
         self._context.tell(
             subject=f"pool/{pool.spec.name}",
             reason="NO_SPACE",
@@ -163,9 +163,9 @@ def _plan_now(
     return plan_fill(fresh.spec, Stock.of(fresh.counts))
 
 
-def _way_out(pool: ReplicaPool, released: int, *, early: bool) -> str:
+def _way_out(pool: ReplicaPool, released: int, why_not: str) -> str:
     if not released:
         return "free space or lower min_ready"
-    if early:
-        return f"the undo_window of its {released} released volumes is open; free space"
+    if why_not:
+        return f"{why_not}; free space"
     return f"run `clonepool scrub run {pool.spec.name}` to reuse its {released} released volumes"

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import Operation, PageRequest
+from clonepool.domain.model import PageRequest
 from clonepool.domain.states import OperationState
+from clonepool.domain.work import Operation
 from clonepool.errors import Aborted, NotFound
 from clonepool.store import rows, tables
 from clonepool.store.writer import Transaction

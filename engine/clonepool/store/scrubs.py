@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import PageRequest, ReplicaPool, ScrubRun
+from clonepool.domain.model import PageRequest, ReplicaPool
 from clonepool.domain.policy import Backlog
 from clonepool.domain.states import AfterScrub, ScrubMethod, VerifyMode
+from clonepool.domain.work import ScrubRun
 from clonepool.errors import NotFound
 from clonepool.store import operations, released, rows, tables
 from clonepool.store.writer import Transaction
