@@ -38,6 +38,9 @@ class Altered:
         self._is_stopping = is_stopping
         # what was found wrong, and when it was last written to: it is not read again
         self._wrong: set[tuple[str, float | None]] = set()
+        # versions that were wrong, since when: what was cloned from then on is read once
+        self._doubtful: dict[str, float] = {}
+        self._read: set[str] = set()
 
     def look(
         self,
@@ -73,8 +76,12 @@ class Altered:
             ):
                 wrong[row.version_id] = min(written[row], wrong.get(row.version_id, math.inf))
                 self._lost.tell_of_version(row, text=altered(row, storage=storage))
+        for version_id, since in wrong.items():
+            self._doubtful[version_id] = min(since, self._doubtful.get(version_id, math.inf))
         for row in portions - unread:
             if row.error == altered(row, storage=storage) and row.version_id not in wrong:
+                # found by an engine before this one: since when is not known
+                self._doubtful.setdefault(row.version_id, 0.0)
                 self._lost.version_is_back(row)
         return wrong
 
@@ -91,12 +98,18 @@ class Altered:
             if row.changed_at >= wrong.get(row.version_id, math.inf):
                 self._take_out(row, made_of_altered(row))
         # what is wrong itself is nothing to hold a replica against
-        written = (row for row in replicas if found[row.name].written_at is not None)
+        written = (row for row in replicas if self._is_to_be_read(row, found[row.name]))
         for row in _in_time([row for row in written if row.version_id not in wrong]):
             image = names.portion_object(version_id=row.version_id, role=PortionRole.WRITABLE)
             like = Object(name=row.name, size_bytes=row.size_bytes, like=image)
             if not self._is_right(backend, found[row.name], partial(self._is_like, backend, like)):
                 self._take_out(row, altered(row, storage=storage))
+            self._read.add(row.name)
+
+    def _is_to_be_read(self, row: VolumeRow, info: ObjectInfo) -> bool:
+        doubtful_since = self._doubtful.get(row.version_id, math.inf)
+        in_doubt = row.changed_at >= doubtful_since and row.name not in self._read
+        return in_doubt or info.written_at is not None
 
     def _take_out(self, row: VolumeRow, text: str) -> None:
         self._lost.tell_of_volume(row, reason="OBJECT_CHANGED", text=text)
