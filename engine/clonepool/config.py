@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+# what images can be fetched over
+URL_SCHEMES: Final = frozenset({"http", "https"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,8 @@ class Settings:
 
     ``listen`` is ``unix:///path`` or ``tcp://host:port`` (TLS and a token or client CA needed).
     ``import_roots`` empty: a local caller may import whatever the engine's user can read; over
-    TCP nothing may be imported from paths. ``workers`` is how many clones, scrubs and imports run
+    TCP nothing may be imported from paths. ``import_schemes`` are those of URLs that may be
+    imported from. ``workers`` is how many clones, scrubs and imports run
     at once; ``scrub_workers`` how many of them may be scrubs (0: all but one, so that clones never
     wait for scrubs alone), ``scrub_rate_bytes_s`` how fast those overwrite and read together (0:
     as fast as they can). Storages and fabrics are compared with the rows every ``compare_every_s``;
@@ -54,6 +59,7 @@ class Settings:
     storages: Mapping[str, DriverSettings]
     fabrics: Mapping[str, DriverSettings]
     import_roots: tuple[Path, ...] = ()
+    import_schemes: frozenset[str] = URL_SCHEMES
     tls: TlsSettings | None = None
     token: str = field(default="", repr=False)
     workers: int = 4

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from clonepool import __version__
@@ -34,6 +35,7 @@ from clonepool.controllers.worker import Worker
 from clonepool.domain.facts import EngineFacts
 from clonepool.errors import PermissionDenied
 from clonepool.host_lock import HostLock
+from clonepool.store import drift
 from clonepool.store.state import Clock, State
 from clonepool.store.totals import totals
 
@@ -50,6 +52,7 @@ class Engine:
         drivers.check()
         self._state = State(folder=settings.state_dir, node=settings.node, clock=clock)
         self._drivers = drivers
+        drivers.expect(partial(_on_record, self._state))
         context = Context(state=self._state, drivers=self._drivers, settings=settings)
         self._exports = Exports(context)
         self.images = Images(context)
@@ -139,6 +142,12 @@ class Engine:
                 import_roots=tuple(str(root) for root in self._settings.import_roots),
                 **asdict(totals(session)),
             )
+
+
+def _on_record(state: State, storage: str) -> Collection[str]:
+    """The objects that should be on a storage for certain."""
+    with state.read() as session:
+        return drift.rows_of_storage(session, storage=storage).resting_names()
 
 
 def _make_folder(folder: Path) -> None:

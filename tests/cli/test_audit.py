@@ -32,6 +32,15 @@ def test_a_file_that_holds_is_told_with_its_head(
     assert f"head {history().entries[-1]['hash']}" in out
 
 
+def test_what_an_export_prints_can_be_piped_into_the_check(
+    audit_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with audit_file.open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        assert 0 == main(["audit", "verify", "-"])
+    assert "holds (whole): 6 entries" in capsys.readouterr().out
+
+
 def test_a_file_that_does_not_hold_fails_with_its_line(
     audit_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,7 @@ def test_nothing_at_all_gives_settings_that_work(tmp_path: Path) -> None:
         "iscsi": DriverSettings(name="iscsi", driver="iscsi"),
     }
     assert (found.tls, found.token, found.import_roots) == (None, "", ())
+    assert found.import_schemes == {"http", "https"}
 
 
 def test_root_has_the_machines_places(tmp_path: Path) -> None:
@@ -73,6 +74,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "listen": "tcp://[::1]:7443",
         "node": "n1",
         "import_roots": "/a:/b",
+        "import_schemes": "HTTPS",
         "workers": "7",
         "scrub_workers": "3",
         "scrub_rate": "2MiB",
@@ -96,6 +98,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
 
     assert (found.state_dir, found.listen, found.node) == (Path("/state"), "tcp://[::1]:7443", "n1")
     assert found.import_roots == (Path("/a"), Path("/b"))
+    assert found.import_schemes == {"https"}
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
     assert (90.0, 7200.0) == (found.compare_every_s, found.orphan_grace_s)
@@ -105,6 +108,11 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert found.tls.client_ca == Path("~/ca").expanduser()
     limits = HoldSettings(max_share_percent=25, max_duration_s=8 * 3600, max_tickets=3)
     assert found.holds == limits
+
+
+@pytest.mark.parametrize("text", ['import_schemes = "none"', "import_schemes = []"])
+def test_no_url_may_be_imported_where_that_is_said(tmp_path: Path, text: str) -> None:
+    assert frozenset() == load(tmp_path, text).import_schemes
 
 
 def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
@@ -178,6 +186,8 @@ def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
         ('token = "short"', "token must have at least 16 printable ASCII characters"),
         ("import_roots = 3", "import_roots must be a list of paths"),
         ("import_roots = [3]", "import_roots must be a text in quotes, not 3"),
+        ("import_schemes = 3", "import_schemes must be a list of http, https, or none"),
+        ('import_schemes = ["ftp", "http"]', "import_schemes 'ftp, http' is not of http, https"),
         ("= 1", "is not TOML"),
     ],
 )

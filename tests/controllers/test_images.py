@@ -339,3 +339,11 @@ def test_declaring_a_pool_again_is_the_same_pool(web: EngineRig) -> None:
     with pytest.raises(AlreadyExists) as refused:
         web.engine.pools.create(spec=pool.spec, token="another")
     assert {"id": pool.id, "same_token": "false"} == refused.value.metadata
+
+
+def test_an_engine_imports_over_the_schemes_that_it_is_told(rig: EngineRig) -> None:
+    rig.settings = replace(rig.settings, import_schemes=frozenset({"https"}))
+    rig.reopen()
+    declare(rig, source="http://127.0.0.1:1/image")
+    wait_failed(rig)
+    assert "nothing is imported over http by this engine" in rig.image().latest.error

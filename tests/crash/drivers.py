@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from clonepool.backends.base import Progress, no_progress
@@ -118,5 +118,5 @@ class WatchedFabric(MemoryFabric):
         self.heard("unexport")
         super().unexport(target)
 
-    def reconcile(self, desired: Iterable[DesiredExport]) -> None:
-        super().reconcile(desired)
+    def reconcile(self, desired: Iterable[DesiredExport], *, keep: Collection[str] = ()) -> None:
+        super().reconcile(desired, keep=keep)

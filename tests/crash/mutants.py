@@ -281,7 +281,7 @@ MUTANTS: Final = (
     one(
         "stray exports left by a start",
         "fabrics/base.py",
-        "        for stray in existing - wanted.keys():\n",
+        "        for stray in existing - wanted.keys() - set(keep):\n",
         "        for stray in ():\n",
     ),
     one(

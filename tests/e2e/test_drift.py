@@ -19,9 +19,11 @@ import pytest
 
 from clonepool import commands
 from clonepool.api.v1 import engine_pb2 as pb
+from clonepool.backends.base import LOSS_FILE
 from clonepool.errors import ClonepoolError, DeadlineExceeded, Unavailable
 from clonepool.fabrics.tgt import Tgt
 from clonepool.testing.file_systems import mounted_xfs, xfs_disk
+from clonepool.testing.initiator import InitiatorError
 from tests.support.engine_process import OpenSite, running_site
 from tests.support.invariants import check_invariants, exports
 from tests.support.site import CUSTOMER, RW_LUN, Site, log_in, write_marker
@@ -127,17 +129,28 @@ def test_tgtd_that_is_killed_gets_all_exports_again(shared: Site) -> None:
     check_invariants(shared)
 
 
+def overwrite(path: Path) -> bytes:
+    """Change one byte in the middle; returns what was there."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        before = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([before[0] ^ 1]))
+    return before
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (Path.unlink, "OBJECT_MISSING"),
         (lambda path: os.truncate(path, 512), "OBJECT_CHANGED"),
         (lambda path: os.truncate(path, path.stat().st_size + 512), "OBJECT_CHANGED"),
+        (overwrite, "OBJECT_CHANGED"),
     ],
-    ids=["removed", "shrunk", "grown"],
+    ids=["removed", "shrunk", "grown", "overwritten"],
 )
 def test_a_replica_whose_file_is_changed_by_hand_is_never_handed_out(
-    shared: Site, change: Callable[[Path], None], reason: str
+    shared: Site, change: Callable[[Path], object], reason: str
 ) -> None:
     pool = shared.pool(shared.image(system_user=CUSTOMER))
     (replica,) = shared.volumes(pool, state="ready")
@@ -187,6 +200,36 @@ def test_an_image_whose_file_is_removed_stops_its_pool_until_it_is_back(shared: 
     wait_for(lambda: not _pool(shared, pool).stopped_reason or None, what="the pool going on")
     shared.attach(pool)
     shared.wait_for_counts(pool, ready=1, allocated=1)
+
+
+def test_an_image_whose_file_is_changed_stops_its_pool_until_it_is_restored(
+    shared: Site, tmp_path: Path
+) -> None:
+    """By a copy of today's date: its bytes are what counts."""
+    master = shared.image(system_user=CUSTOMER)
+    pool = shared.pool(master)
+    path = shared.objects()[master.message.current.writable.object_name]
+    kept = shutil.copy(path, tmp_path / "kept")
+    path.chmod(0o600)
+    overwrite(path)
+    altered = path.read_bytes()
+    shared.change_pool(pool, min_ready=3)
+    stopped = wait_for(lambda: _pool(shared, pool).stopped_reason, what="the pool stopped")
+    assert f"the bytes of {path.name}" in stopped
+    shutil.copy(kept, path)
+    wait_for(lambda: not _pool(shared, pool).stopped_reason or None, what="the pool going on")
+
+    def all_right() -> bool:
+        replicas = shared.volumes(pool, state="ready")
+        contents = [shared.object_of(replica).read_bytes() for replica in replicas]
+        return 3 == len(contents) and altered not in contents
+
+    # a clone under way when the image was restored is found at the next look
+    wait_for(all_right, what="three replicas of what was imported")
+    shared.attach(pool)
+    # what was made of the changed image, if the look came late enough
+    shared.call("StartScrub", pb.StartScrubRequest(pool=pool))
+    shared.wait_for_counts(pool, ready=3, faulty=0)
 
 
 def _pool(site: Site, name: str) -> pb.ReplicaPool:
@@ -337,3 +380,78 @@ def test_a_storage_that_is_unmounted_loses_nothing_and_goes_on_once_it_is_back(
         wait_for(lambda: site.counts(pool).ready == 3 or None, what="the pool filled")
         assert before <= {volume.id for volume in site.volumes(pool, state="ready")}
         assert [] == events(site, "OBJECT_MISSING")
+
+
+@pytest.mark.reflink
+@pytest.mark.root
+def test_a_storage_that_is_not_mounted_at_start_loses_nothing_and_goes_on_once_it_is(
+    open_site: OpenSite,
+) -> None:
+    """As after a boot that brought the engine up before the disk."""
+    with xfs_disk() as disk:
+        site = open_site(storage_path=disk.mount_point / "storage", variables=OFTEN)
+        pool = site.pool(site.image(system_user=CUSTOMER), min_ready=2)
+        attachment = site.attach(pool)
+        mark = marked(attachment)
+        site.wait_for_counts(pool, ready=2, allocated=1)
+        before = {volume.id for volume in site.volumes(pool)}
+        site.engine.stop()
+        site.engine.end_tgtd()
+        disk.unmount()
+        site.engine.start()
+        assert "none of the" in wait_for_event(site, "STORAGE_AWAY").message
+        assert {"ready", "allocated"} == {volume.state for volume in site.volumes(pool)}
+        assert [] == events(site, "OBJECT_MISSING")
+        disk.mount()
+        wait_for_event(site, "STORAGE_BACK")
+        assert before == {volume.id for volume in site.volumes(pool)}
+        assert mark == wait_for(lambda: read_when_there(attachment, len(mark)), what="the server")
+        site.change_pool(pool, min_ready=3)
+        site.wait_for_counts(pool, ready=3, allocated=1, faulty=0)
+        check_invariants(site)
+
+
+def read_when_there(attachment: pb.Attachment, size: int) -> bytes | None:
+    """What a server that tries again and again reads at last."""
+    try:
+        return read_mark(attachment, size)
+    except (InitiatorError, OSError):
+        return None
+
+
+def test_a_storage_that_lost_everything_says_so_until_that_is_confirmed(
+    open_site: OpenSite,
+) -> None:
+    site = open_site(variables=OFTEN)
+    pool = site.pool(site.image(system_user=CUSTOMER), min_ready=2)
+    site.engine.stop()
+    for path in site.objects().values():
+        path.unlink()
+    site.engine.start()
+    message = wait_for_event(site, "STORAGE_AWAY").message
+    lost = [volume.id for volume in site.volumes(pool, state="ready")]
+    assert 2 == len(lost)
+    assert LOSS_FILE in message
+    (site.engine.storage / LOSS_FILE).touch()
+    for each in lost:
+        wait_for(lambda each=each: site.volume(each).state == "faulty", what="the loss")
+    assert not (site.engine.storage / LOSS_FILE).exists()
+    site.engine.stop()
+    site.engine.start()
+    site.attach(site.pool(site.image(system_user=CUSTOMER)))
+
+
+def test_a_server_keeps_its_removed_file_over_a_restart_of_the_engine(shared: Site) -> None:
+    """Its target is the last that has it open."""
+    pool = shared.pool(shared.image(system_user=CUSTOMER))
+    attachment = shared.attach(pool)
+    with log_in(attachment) as session:
+        shared.object_of(shared.volume(attachment.volume_id)).unlink()
+        wait_for_event(shared, "OBJECT_MISSING")
+        shared.engine.stop()
+        shared.engine.start()
+        wait_for(lambda: not events(shared, "STRAY_EXPORTS_REMOVED") or None, what="a start")
+        assert session.is_alive()
+        write_marker(session, b"still here")
+        assert b"still here" == session.read(lun=RW_LUN, lba=0, blocks=1)[:10]
+    shared.release(attachment, force=True)

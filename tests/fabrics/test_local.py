@@ -119,6 +119,24 @@ def test_other_volumes_take_the_place_of_the_first(by_mode: LocalRig, exports: E
     assert path.samefile(other.luns[1].path)
 
 
+def test_a_path_that_keeps_a_removed_or_replaced_volume_is_found(
+    by_mode: LocalRig, exports: Exports
+) -> None:
+    """It is a hard link: the server reaches the first file, whatever lies in its place by now."""
+    spec = exports.spec()
+    at, volume = path_of(attach(by_mode, spec), RW), spec.luns[1].path
+    assert {} == by_mode.fabric.astray({spec.target: volume, "vol-b-g1": volume})
+    content = volume.read_bytes()
+    volume.unlink()
+    assert {spec.target: str(at)} == by_mode.fabric.astray({spec.target: None})
+    assert content == at.read_bytes()
+    volume.write_bytes(content)
+    assert {spec.target: str(at)} == by_mode.fabric.astray({spec.target: volume})
+    by_mode.fabric.unexport(spec.target)
+    attach(by_mode, spec)
+    assert {} == by_mode.fabric.astray({spec.target: volume})
+
+
 def test_a_holder_in_another_process_is_named_until_it_ends(
     by_mode: LocalRig, exports: Exports
 ) -> None:

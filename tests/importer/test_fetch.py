@@ -8,6 +8,7 @@ import os
 import socket
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import replace
 from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -274,7 +275,7 @@ def test_a_redirect_from_https_to_http_is_refused() -> None:
     """Anybody on the way could then change the image."""
     request = urllib.request.Request("https://host/image")
     with pytest.raises(PermissionDenied, match="redirects from https to http"):
-        WebRedirectsOnly().redirect_request(
+        WebRedirectsOnly(QUICK).redirect_request(
             request, io.BytesIO(), 302, "Found", HTTPMessage(), "http://host/image"
         )
 
@@ -285,3 +286,24 @@ def test_a_download_can_be_cancelled(staging: Path, web: WebServer) -> None:
 
     with pytest.raises(Cancelled):
         fetch(web.serve("/image", b"x" * MIB), staging=staging, meter=Meter(cancel))
+
+
+@pytest.mark.parametrize("schemes", [frozenset(), frozenset({"https"})])
+def test_a_url_of_a_scheme_that_is_not_allowed_is_not_asked_for(
+    staging: Path, web: WebServer, schemes: frozenset[str]
+) -> None:
+    limits = replace(QUICK, url_schemes=schemes)
+    with pytest.raises(PermissionDenied, match="nothing is imported over http by this engine"):
+        fetch(web.url("/no-such"), staging=staging, limits=limits)
+    with pytest.raises(PermissionDenied, match="import_schemes"):
+        fetch(web.url("/no-such").replace("http:", "HTTP:"), staging=staging, limits=limits)
+    assert [] == web.requests
+
+
+def test_a_redirect_to_a_scheme_that_is_not_allowed_is_refused() -> None:
+    request = urllib.request.Request("http://a.test/image")
+    only = WebRedirectsOnly(replace(QUICK, url_schemes=frozenset({"http"})))
+    with pytest.raises(PermissionDenied, match="nothing is imported over https"):
+        only.redirect_request(
+            request, io.BytesIO(), 302, "Found", HTTPMessage(), "https://a.test/image"
+        )

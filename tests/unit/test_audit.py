@@ -279,3 +279,20 @@ def test_a_list_of_holders_that_was_shortened_is_noticed(change: Document) -> No
 def test_what_is_no_audit_is_refused(text: str) -> None:
     assert refused([text])
     assert refused([])
+
+
+@pytest.mark.parametrize("index", range(1, 9))
+@pytest.mark.parametrize("name", ["system_user", "holdings"])
+def test_a_value_put_before_the_true_one_is_noticed(index: int, name: str) -> None:
+    """Most readers take the last of two values of a name, and a person the first."""
+    written = lines(history().documents())
+    inside = json.loads(written[index])
+    if name in inside:
+        written[index] = f'{{"{name}": "somebody else", ' + written[index][1:]
+        with pytest.raises(DataLoss, match=f"line {index + 1}: .* twice"):
+            check_lines(written)
+
+
+def test_a_line_that_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(DataLoss, match="line 1: is no JSON"):
+        check_lines(["[" * 200_000])

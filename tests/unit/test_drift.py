@@ -32,6 +32,9 @@ def volume(**changes: Any) -> VolumeRow:
         "id": UUID,
         "generation": 1,
         "state": V.READY,
+        "storage": "default",
+        "fabric": "iscsi",
+        "version_id": "v",
         "name": NAME,
         "slot": False,
         "size_bytes": 512,
@@ -49,6 +52,7 @@ def portion(**changes: Any) -> PortionRow:
         "number": 1,
         "name": PORTION,
         "size_bytes": 512,
+        "digest": "sha256:0",
         "is_resting": True,
         "error": "",
     }

@@ -6,12 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from clonepool.domain.policy import Scrubbing
 from clonepool.domain.states import CloneMode, ScrubMethod
 
 # Called with the bytes done so far; may raise Cancelled to stop the work.
 Progress = Callable[[int], None]
+
+# by it an operator says that everything on record of a storage is lost, and not only away
+LOSS_FILE: Final = "all-objects-are-lost"
 
 
 def no_progress(_done_bytes: int) -> None:
@@ -52,12 +56,17 @@ class Space:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectInfo:
-    """One image portion or volume on the storage. ``used_bytes`` counts shared blocks too."""
+    """One image portion or volume on the storage. ``used_bytes`` counts shared blocks too.
+
+    ``written_at`` is when it was last written to, None as long as nobody did since it was made; a
+    backend that can't tell says None.
+    """
 
     name: str
     size_bytes: int
     used_bytes: int
     read_only: bool
+    written_at: float | None = None
 
 
 class StorageBackend(ABC):
@@ -112,6 +121,13 @@ class StorageBackend(ABC):
     @abstractmethod
     def read(self, *, name: str, offset: int, length: int) -> bytes:
         """Bytes of ``name``, fewer at its end: from the medium, as far as that can be had."""
+
+    def takes_loss(self) -> bool:
+        """Whether an operator said that all is lost, by LOSS_FILE or as befits; asked for once."""
+        return False
+
+    def seal(self, *, name: str) -> None:  # noqa: B027 - not every backend can tell
+        """Take what ``name`` holds now for what was made: it was looked at, and is right."""
 
     @abstractmethod
     def delete(self, *, name: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Self
 
 from clonepool.backends.base import (
+    LOSS_FILE,
     BackendCapabilities,
     ObjectInfo,
     Progress,
@@ -30,6 +31,8 @@ from clonepool.sparse import copy_sparse, data_bytes, reflink
 # a file system keeps some blocks to itself, so one that is full rarely says 0
 _FULL_BELOW_BYTES: Final = 2**20
 _IMAGE_MODE: Final = 0o400
+# what was made is dated so, in nanoseconds: whoever writes to it, by whatever clock, changes that
+_MADE_AT_NS: Final = 10**9
 # st_blocks counts in these, whatever the file system's own block is
 _STAT_BLOCK_BYTES: Final = 512
 _KINDS: Final[Mapping[Place, CloneMode]] = {
@@ -153,6 +156,24 @@ class FileBackend(StorageBackend):
                 os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
                 return os.pread(descriptor, length, offset)
 
+    def takes_loss(self) -> bool:
+        """As StorageBackend; the file is removed, so that it holds for this time only."""
+        with self._errors("looking at the storage"):
+            try:
+                (self._files.root / LOSS_FILE).unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
+    def seal(self, *, name: str) -> None:
+        """Date it as what was just made."""
+        check_object_name(name)
+        with self._names.hold(name), self._errors(f"dating {name}"):
+            place, _facts = self._get(name)
+            with _opened(self._files.path(place, name), os.O_RDONLY) as descriptor:
+                _date(descriptor)
+                os.fsync(descriptor)
+
     def delete(self, *, name: str) -> None:
         """Take the name away first, then empty and unlink: never a half-deleted object."""
         check_object_name(name)
@@ -195,6 +216,7 @@ class FileBackend(StorageBackend):
             else:
                 self._check_space(source, doing=f"copying to {name}")
                 copy_sparse(source=source, target=target, progress=progress)
+            _date(target)
             # a reflink has no data of its own to write: on XFS the one sync that publishes it
             # will do, which halves a clone's time
             if place is Place.FULL or not self._facts.keeps_order:
@@ -206,6 +228,7 @@ class FileBackend(StorageBackend):
         """Rename ``source`` into place; False where that can't be (two mounts of one device)."""
         with _opened(source, os.O_RDONLY | os.O_NOFOLLOW) as descriptor:
             os.fchmod(descriptor, _IMAGE_MODE)
+            _date(descriptor)
             os.fsync(descriptor)
             progress(os.fstat(descriptor).st_size)
         try:
@@ -224,6 +247,7 @@ class FileBackend(StorageBackend):
             self._check_space(descriptor, doing=f"importing image {name}")
             copy_sparse(source=descriptor, target=target, progress=progress)
             os.fchmod(target, _IMAGE_MODE)
+            _date(target)
             os.fsync(target)
             self._files.publish(aside, place=Place.IMAGES, name=name)
 
@@ -309,7 +333,12 @@ def _describe(name: str, place: Place, facts: os.stat_result) -> ObjectInfo:
         size_bytes=facts.st_size,
         used_bytes=facts.st_blocks * _STAT_BLOCK_BYTES,
         read_only=place is Place.IMAGES,
+        written_at=None if facts.st_mtime_ns == _MADE_AT_NS else facts.st_mtime,
     )
+
+
+def _date(descriptor: int) -> None:
+    os.utime(descriptor, ns=(_MADE_AT_NS, _MADE_AT_NS))
 
 
 def _regular_source(source: Path) -> os.stat_result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ class MemoryObject:
     kind: CloneMode = CloneMode.FULL
     chunks: dict[int, bytes] = field(default_factory=dict)
     shared: Mapping[int, bytes] = field(default_factory=dict)  # the image's chunks at clone time
+    written_at: float | None = None  # None until somebody writes to what was made
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes of a range, cut at the end of the object."""
@@ -67,6 +69,7 @@ class MemoryObject:
         """Write within the object's size. Raises PermissionDenied's kind, OSError, if read-only."""
         if self.read_only or offset + len(data) > self.size_bytes:
             raise PermissionError("the object is read-only, or the write is beyond its end")
+        self.written_at = time.time()
         while data:
             index, within = divmod(offset, CHUNK_BYTES)
             count = min(CHUNK_BYTES - within, len(data))
@@ -214,6 +217,11 @@ class MemoryBackend(StorageBackend):
         check_object_name(name)
         return self._get(name).read_at(offset, length)
 
+    def seal(self, *, name: str) -> None:
+        """Forget what was written."""
+        check_object_name(name)
+        self._get(name).written_at = None
+
     def delete(self, *, name: str) -> None:
         """Remove the name and empty the object, for whoever still holds it open."""
         check_object_name(name)
@@ -332,4 +340,5 @@ def _describe(name: str, found: MemoryObject) -> ObjectInfo:
         size_bytes=found.size_bytes,
         used_bytes=found.used_bytes,
         read_only=found.read_only,
+        written_at=found.written_at,
     )

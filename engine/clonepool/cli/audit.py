@@ -8,10 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import IO
+from typing import IO, Annotated
+
+from cyclopts import Parameter
 
 from clonepool.errors import InvalidArgument, NotFound
 from clonepool.units import parse_duration
+
+# "-" is a value here, not an option
+File = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 
 def export_audit(*, since: str = "") -> None:
@@ -39,7 +44,7 @@ def export_audit(*, since: str = "") -> None:
             print(line.text)
 
 
-def verify_audit(file: str, /, *, head: str = "") -> None:
+def verify_audit(file: File, /, *, head: str = "") -> None:
     """Check an exported audit; needs no engine.
 
     It is refused when an entry was taken out, changed, put in or moved, when the file was cut off,

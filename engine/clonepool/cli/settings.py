@@ -19,7 +19,7 @@ from clonepool.cli.settings_tables import (
     read_table,
     refuse_unknown,
 )
-from clonepool.config import DriverSettings, HoldSettings, Settings, TlsSettings
+from clonepool.config import URL_SCHEMES, DriverSettings, HoldSettings, Settings, TlsSettings
 from clonepool.errors import InvalidArgument
 from clonepool.units import parse_duration, parse_size
 
@@ -30,6 +30,7 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "listen": "unix:///path or tcp://host:port",
         "node": "this engine's name among several",
         "import_roots": "folders that images may be imported from",
+        "import_schemes": "schemes of URLs that images may be imported from, or none",
         "workers": "clones, scrubs and imports that run at once",
         "scrub_workers": "how many of them may be scrubs",
         "scrub_rate": "how many bytes a second all scrubs together overwrite and read back",
@@ -192,6 +193,7 @@ def _single_values(
         "listen": _listen,
         "node": _node,
         "import_roots": _paths,
+        "import_schemes": _schemes,
         "workers": _workers,
         "scrub_workers": _workers,
         "scrub_rate": _size,
@@ -226,6 +228,17 @@ def _paths(item: _Found, key: str) -> tuple[Path, ...]:
     if not isinstance(listed, (list, tuple)):
         raise item.place.refuse(key, "must be a list of paths")
     return tuple(_path(_Found(value=each, place=item.place), key) for each in listed if each)
+
+
+def _schemes(item: _Found, key: str) -> frozenset[str]:
+    """A list in the file, a colon-separated text in the environment; none is the empty one."""
+    listed = item.value.split(":") if isinstance(item.value, str) else item.value
+    if not isinstance(listed, (list, tuple)):
+        raise item.place.refuse(key, "must be a list of http, https, or none")
+    wanted = {str(each).strip().lower() for each in listed} - {"", "none"}
+    if not wanted <= URL_SCHEMES:
+        raise item.place.refuse(key, f"{', '.join(sorted(wanted))!r} is not of http, https, none")
+    return frozenset(wanted)
 
 
 def _listen(item: _Found, key: str) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from clonepool.backends.base import StorageBackend
+from clonepool.backends.base import LOSS_FILE, StorageBackend
 from clonepool.backends.registry import create_backend
 from clonepool.config import DriverSettings, Settings
 from clonepool.domain.facts import FabricFacts, StorageFacts
-from clonepool.errors import ClonepoolError, InvalidArgument
+from clonepool.errors import ClonepoolError, InvalidArgument, NotFound, Unavailable
 from clonepool.fabrics.base import Fabric
 from clonepool.fabrics.registry import create_fabric
 from clonepool.units import parse_size
@@ -22,6 +22,8 @@ from clonepool.units import parse_size
 log = logging.getLogger(__name__)
 Driver = TypeVar("Driver")
 _DEFAULT_RESERVE = "5%"
+# a single object that is missing is drift; of several, one would be there
+_LEAST_TO_TELL = 2
 _PERCENT = re.compile(r"(\d{1,2}(\.\d+)?|100)%")
 
 
@@ -33,6 +35,7 @@ class Drivers:
         self._lock = threading.Lock()
         self._backends: dict[str, StorageBackend] = {}
         self._fabrics: dict[str, Fabric] = {}
+        self._on_record: Callable[[str], Collection[str]] = _nothing
 
     def check(self) -> None:
         """Refuse settings that can't work, before anything is served.
@@ -49,6 +52,20 @@ class Drivers:
                 raise
             except ClonepoolError as error:
                 log.warning("storage %s: %s", name, error)
+
+    def expect(self, on_record: Callable[[str], Collection[str]]) -> None:
+        """Open a storage only when it holds something of what is on record of it, from now on.
+
+        One that was opened before and does not is let go of, and opened again when it is asked for.
+        """
+        self._on_record = on_record
+        for name, backend in self.open_backends().items():
+            try:
+                self._check_it_is_ours(name, backend)
+            except ClonepoolError as error:
+                log.warning("%s", error)
+                with self._lock:
+                    self._backends.pop(name, None)
 
     def backend(self, name: str) -> StorageBackend:
         """The storage of that name. Raises InvalidArgument (unknown), or what opening raises."""
@@ -93,7 +110,27 @@ class Drivers:
     def _open_backend(self, settings: DriverSettings) -> StorageBackend:
         options = {key: value for key, value in settings.options.items() if key != "reserve"}
         folder = self._default_directory(settings.name)
-        return create_backend(replace(settings, options=options), default_directory=folder)
+        backend = create_backend(replace(settings, options=options), default_directory=folder)
+        self._check_it_is_ours(settings.name, backend)
+        return backend
+
+    def _check_it_is_ours(self, name: str, backend: StorageBackend) -> None:
+        """Raise Unavailable where everything is missing: that is no storage that lost it all.
+
+        It is a mount point without its disk, or a path that was changed.
+        """
+        wanted = self._on_record(name)
+        if len(wanted) < _LEAST_TO_TELL or any(_is_there(backend, each) for each in wanted):
+            return
+        if backend.takes_loss():
+            log.warning("storage %s: that all its objects are lost was said", name)
+            return
+        text = (
+            f"storage {name} holds none of the {len(wanted)} objects that are on record: mount its "
+            "file system, or set its path right, and the engine goes on by itself; if they are "
+            f"lost for good, say so by an empty file {LOSS_FILE} in its folder"
+        )
+        raise Unavailable(text, reason="STORAGE_AWAY", retry_after_s=1.0)
 
     def _default_directory(self, name: str) -> Path:
         return self._settings.state_dir / "storage" / name
@@ -179,3 +216,16 @@ class Drivers:
         """Let go of every fabric; exports and sessions stay."""
         for fabric in self.open_fabrics().values():
             fabric.close()
+
+
+def _nothing(_storage: str) -> Collection[str]:
+    """Before the engine's state is open."""
+    return ()
+
+
+def _is_there(backend: StorageBackend, name: str) -> bool:
+    try:
+        backend.stat(name=name)
+    except NotFound:
+        return False
+    return True

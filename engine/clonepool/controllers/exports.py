@@ -169,11 +169,11 @@ class Exports:
         reach(Point.START_RECONCILING)
         self._noticed[name] = incarnation
         before = fabric.list()
-        desired = self._desired(name)
-        fabric.reconcile(desired)
+        desired, keep = self._desired(name)
+        fabric.reconcile(desired, keep=keep)
         reach(Point.START_RECONCILED)
         self._seen[name] = incarnation
-        strays = before - {export.spec.target for export in desired}
+        strays = before - {export.spec.target for export in desired} - keep
         if strays:
             text = f"removed exports that no volume accounts for: {list_names(strays)}"
             self._event(name, "STRAY_EXPORTS_REMOVED", text, Severity.WARNING)
@@ -185,6 +185,22 @@ class Exports:
     def remake(self, name: str, fabric: Fabric, *, lost: frozenset[str]) -> frozenset[str]:
         """Make lost targets again, granted where they were; returns those that are there again."""
         return self._remake_once(name, fabric, only=lost) if lost else lost
+
+    def serve_anew(self, name: str, fabric: Fabric, *, target: str) -> bool:
+        """Make an attachment's target anew, of the file that lies at its volume's place now.
+
+        False, and nothing is done, while its server is logged in: it would lose what it writes.
+        """
+        found = (held for volume, _portion, held in self._exported(name) if volume.target == target)
+        held = next(found, None)
+        if held is None:
+            return True
+        with self._context.locks.of(held.attachment.id):
+            if fabric.sessions(target):
+                return False
+            reach(Point.EXPORT_REMAKING)
+            fabric.unexport(target)
+            return self.remake(name, fabric, lost=frozenset({target})) == {target}
 
     def _check(self, name: str, fabric: Fabric) -> None:
         incarnation = fabric.incarnation()
@@ -273,19 +289,30 @@ class Exports:
     def _targets(self, name: str) -> set[str]:
         return {volume.target for volume, _portion, _held in self._exported(name)}
 
-    def _desired(self, name: str) -> list[DesiredExport]:
-        exports = (self._desired_export(*exported) for exported in self._exported(name))
-        return [export for export in exports if export is not None]
+    def _desired(self, name: str) -> tuple[list[DesiredExport], frozenset[str]]:
+        """What should be exported, and the targets that nothing can be said of for now.
+
+        A server may be logged in to these, and one that is removed takes the last of a removed
+        file with it.
+        """
+        desired, keep = [], set()
+        for volume, read_only, held in self._exported(name):
+            try:
+                desired.append(self._desired_export(volume, read_only, held))
+            except Unavailable:
+                # its storage is away, which is told of the storage
+                keep.add(volume.target)
+            except ClonepoolError as error:
+                # one volume whose object is missing must not keep all others from being exported
+                self._event(volume.id, "OBJECT_MISSING", str(error), Severity.ERROR, kind="volume")
+                if volume.state is VolumeState.ALLOCATED:
+                    keep.add(volume.target)
+        return desired, frozenset(keep)
 
     def _desired_export(
         self, volume: Volume, read_only: ImagePortion | None, held: Held | None
-    ) -> DesiredExport | None:
-        try:
-            spec = self.of_volume(volume, read_only)
-        except ClonepoolError as error:
-            # one volume whose object is missing must not keep all others from being exported
-            self._event(volume.id, "OBJECT_MISSING", str(error), Severity.ERROR, kind="volume")
-            return None
+    ) -> DesiredExport:
+        spec = self.of_volume(volume, read_only)
         admitted = held is not None and volume.state in {
             VolumeState.ATTACHING,
             VolumeState.ALLOCATED,

@@ -23,17 +23,23 @@ class Health:
             # the clock may have been set back while no engine ran
             self._latest = events.newest_at(session) or context.now()
 
-    def look(self) -> None:
-        """Look at everything once; cheap enough for every second. Never raises Unavailable."""
+    def look(self) -> bool:
+        """Look at everything once; cheap enough for every second. Never raises Unavailable.
+
+        Whether something works again that did not at the last look.
+        """
+        failing = len(self._failing)
         self._look_at_clock()
         self._look_at_database()
-        for name, backend in self._context.drivers.open_backends().items():
+        for name in self._context.settings.storages:
             try:
-                backend.check()
+                # one that could not be opened is tried again here
+                self._context.drivers.backend(name).check()
             except ClonepoolError as error:
                 self._note_failing(name, error)
             else:
                 self._note_working(name)
+        return len(self._failing) < failing
 
     def _note_failing(self, name: str, error: ClonepoolError) -> None:
         reason = error.reason or _UNNAMED

@@ -11,6 +11,7 @@ from clonepool.domain.policy import backoff_s
 from clonepool.domain.states import PortionRole, Severity, VersionState
 from clonepool.domain.work import Operation
 from clonepool.errors import Aborted, ClonepoolError, ResourceExhausted, Unavailable
+from clonepool.importer.limits import ImportLimits
 from clonepool.importer.pipeline import import_portion
 from clonepool.store import images
 from clonepool.store.writer import Transaction
@@ -69,6 +70,7 @@ class ImportImage:
             object_name=names.portion_object(version_id=version.id, role=role),
             staging_dir=staging,
             import_roots=self._context.settings.import_roots,
+            limits=ImportLimits(url_schemes=self._context.settings.import_schemes),
             reserve_bytes=self._context.drivers.reserve_bytes(version.storage),
             progress=control.progress,
             notify=lambda text: self._tell(spec.name, text),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from clonepool.backends.base import StorageBackend
 from clonepool.controllers.context import Context
+from clonepool.controllers.served import Served
 from clonepool.crash_points import Point, reach
 from clonepool.domain.drift import (
     OUT_OF_SERVICE,
@@ -14,9 +15,14 @@ from clonepool.domain.drift import (
     StorageDrift,
     VolumeRow,
     doubt,
+    is_told,
+    is_told_replaced,
+    put_back,
+    replaced,
 )
 from clonepool.domain.states import Severity
 from clonepool.errors import NotFound
+from clonepool.fabrics.base import Fabric
 from clonepool.store import drift, operations, pools, volumes
 from clonepool.store.writer import Transaction
 
@@ -24,8 +30,9 @@ from clonepool.store.writer import Transaction
 class LostObjects:
     """What a look at a storage means for volumes and image versions."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, served: Served) -> None:
         self._context = context
+        self._served = served
 
     def look(self, *, storage: str, backend: StorageBackend, drift: StorageDrift) -> None:
         """Act on each row in doubt, after a second look at its object; and take doubts back."""
@@ -33,12 +40,42 @@ class LostObjects:
             if _size(backend, volume.name) == size_bytes:
                 self._volume(volume, storage=storage, found_bytes=size_bytes)
         for row, text in self._versions_in_doubt(storage, backend, drift).items():
-            self._context.state.write(partial(self._stop_pools, row=row, text=text))
+            self.tell_of_version(row, text=text)
         for volume in drift.mended_volumes:
-            self._context.state.write(partial(self._volume_back, row=volume))
+            self._volume_is_back(volume)
         for portion in drift.mended_portions:
-            self._context.state.write(partial(self._portion_back, row=portion))
-            self._context.signals.changed()
+            self.version_is_back(portion)
+
+    def tell_of_version(self, row: PortionRow, *, text: str) -> None:
+        """Stop the pools that clone a version."""
+        self._context.state.write(partial(self._stop_pools, row=row, text=text))
+
+    def version_is_back(self, row: PortionRow) -> None:
+        """Let the pools that stopped for this go on."""
+        self._context.state.write(partial(self._portion_back, row=row))
+        self._context.signals.changed()
+
+    def look_at_served(self, fabric: Fabric, rows: Collection[VolumeRow]) -> None:
+        """Act on each target that serves another file than lies at its volume's place.
+
+        Where nothing lies there, or did at the last look, the look at the storage tells.
+        """
+        astray = self._served.astray(fabric, [row for row in rows if not is_told(row)])
+        for row, where in astray.items():
+            self.tell_of_volume(row, reason="OBJECT_CHANGED", text=replaced(row), where=where)
+        for row in rows:
+            if row not in astray and is_told_replaced(row):
+                self._context.state.write(partial(self._volume_back, row=row))
+
+    def _volume_is_back(self, row: VolumeRow) -> None:
+        """A file of the right size lies there again, not for certain the one that is served."""
+        if self._served.serve_again(row):
+            self._context.state.write(partial(self._volume_back, row=row))
+            return
+        text = f"{put_back(row)}: log it out, then it is served what lies there"
+        self._context.state.write(
+            partial(self._note, row=row, reason="OBJECT_CHANGED", error=put_back(row), message=text)
+        )
 
     def _versions_in_doubt(
         self, storage: str, backend: StorageBackend, drift: StorageDrift
@@ -54,8 +91,15 @@ class LostObjects:
     def _volume(self, row: VolumeRow, *, storage: str, found_bytes: int | None) -> None:
         text = doubt(row, storage=storage, found_bytes=found_bytes)
         reason = "OBJECT_MISSING" if found_bytes is None else "OBJECT_CHANGED"
+        where = self._served.where(row) if found_bytes is None else ""
+        self.tell_of_volume(row, reason=reason, text=text, where=where)
+
+    def tell_of_volume(self, row: VolumeRow, *, reason: str, text: str, where: str = "") -> None:
+        """Take a volume that nobody uses out of service; tell of one that somebody does."""
         if row.state not in OUT_OF_SERVICE:
-            self._context.state.write(lambda each: self._tell_holder(each, row, reason, text))
+            self._context.state.write(
+                lambda each: self._tell_holder(each, row, reason, text, where)
+            )
             return
         if self._context.state.write(lambda each: self._take_out(each, row, reason, text)):
             reach(Point.OBJECT_LOST)
@@ -82,23 +126,28 @@ class LostObjects:
         return True
 
     def _tell_holder(
-        self, transaction: Transaction, row: VolumeRow, reason: str, text: str
+        self, transaction: Transaction, row: VolumeRow, reason: str, text: str, where: str
     ) -> None:
-        if not drift.note_volume(transaction, row=row, error=text):
-            return
         attachment, server = drift.holder_of(transaction, volume_id=row.id)
+        left = f"what the server wrote can still be read from {where}; " if where else ""
         message = (
             f"{text}; attachment {attachment} of server {server} holds it. It is left as it is: "
-            "put the file back with the server logged out, or release the attachment "
+            f"{left}{_way_out(row, text)}, or release the attachment "
             f"(`clonepool release {attachment}`)"
         )
-        self._context.note(
-            transaction,
-            subject=f"volume/{row.id}",
-            reason=reason,
-            message=message,
-            severity=Severity.ERROR,
-        )
+        self._note(transaction, row=row, reason=reason, error=text, message=message)
+
+    def _note(
+        self, transaction: Transaction, *, row: VolumeRow, reason: str, error: str, message: str
+    ) -> None:
+        if drift.note_volume(transaction, row=row, error=error):
+            self._context.note(
+                transaction,
+                subject=f"volume/{row.id}",
+                reason=reason,
+                message=message,
+                severity=Severity.ERROR,
+            )
 
     def _unexport(self, row: VolumeRow) -> None:
         """Only now: nobody can claim it any more."""
@@ -167,6 +216,15 @@ class LostObjects:
                 reason="POOL_RESET",
                 message=text,
             )
+
+
+def _way_out(row: VolumeRow, text: str) -> str:
+    if text != replaced(row):
+        return "put the file back with the server logged out"
+    return (
+        "log the server out, take away what lies there, and put the right file there once its "
+        "absence is told"
+    )
 
 
 def _size(backend: StorageBackend, name: str) -> int | None:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from functools import partial
 
 from clonepool.backends.base import StorageBackend
+from clonepool.controllers.altered import Altered
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.health import Health
 from clonepool.controllers.lost_objects import LostObjects
 from clonepool.controllers.orphans import Orphans
+from clonepool.controllers.served import Served
 from clonepool.crash_points import Point, reach
 from clonepool.domain.drift import (
     StorageRows,
@@ -21,6 +23,8 @@ from clonepool.domain.drift import (
     compare_fabric,
     compare_storage,
     list_names,
+    served_rows,
+    unwritten,
 )
 from clonepool.domain.states import Severity
 from clonepool.errors import ClonepoolError
@@ -40,12 +44,13 @@ class Reconcile:
         self._context = context
         self._exports = exports
         self.orphans = Orphans(context)
-        self._lost = LostObjects(context)
+        self._lost = LostObjects(context, Served(context, exports))
         self._health = Health(context)
         self._compared_at: dict[str, float] = {}
         self._looks = 0
         self._one_at_a_time = threading.Lock()
         self._stopping = threading.Event()
+        self._altered = Altered(context, self._lost, is_stopping=self._stopping.is_set)
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self) -> None:
@@ -70,12 +75,17 @@ class Reconcile:
 
     def _step(self, *, is_due: Callable[[str], bool]) -> None:
         with self._one_at_a_time:
-            self._guarded("health", self._health.look)
+            self._guarded("health", self._look_at_health)
             for name in self._context.settings.storages:
                 self._compare(f"storage/{name}", partial(self._storage, name), is_due)
             # one that holds exports was opened at start; to ask the rows each second would cost
             for name in self._context.drivers.open_fabrics():
                 self._compare(f"fabric/{name}", partial(self._fabric, name), is_due)
+
+    def _look_at_health(self) -> None:
+        if self._health.look():
+            # what could not be exported while a storage was away is waited for by servers
+            self._compared_at.clear()
 
     def _compare(
         self, subject: str, step: Callable[[], None], is_due: Callable[[str], bool]
@@ -113,6 +123,12 @@ class Reconcile:
         sizes = {info.name: info.size_bytes for info in found.values()}
         drift_found = compare_storage(sizes, before=before, after=after)
         self._lost.look(storage=name, backend=backend, drift=drift_found)
+        self._altered.look(
+            storage=name,
+            backend=backend,
+            found=found,
+            rows=unwritten(sizes, before=before, after=after),
+        )
         self.orphans.look(
             storage=name,
             backend=backend,
@@ -138,6 +154,7 @@ class Reconcile:
         self._tell_put_right(name, changed)
         self._make_again(name, fabric, found.lost)
         self._remove_strays(name, fabric, found.strays, rows=after)
+        self._lost.look_at_served(fabric, served_rows(before, after))
 
     def _fabric_rows(self, name: str) -> frozenset[VolumeRow]:
         with self._context.state.read() as session:

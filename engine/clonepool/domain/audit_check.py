@@ -103,12 +103,21 @@ def _refuse(number: int, text: str) -> DataLoss:
 def _documents(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         try:
-            document = json.loads(line)
-        except ValueError:
-            raise _refuse(number, "is no JSON; the file was changed or cut off") from None
+            document = json.loads(line, object_pairs_hook=_named_once)
+        except (ValueError, RecursionError):
+            text = "is no JSON, or names something twice; the file was changed or cut off"
+            raise _refuse(number, text) from None
         if not isinstance(document, dict):
             raise _refuse(number, "is no JSON object")
         yield number, document
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values of one name the last would be checked, and who reads the file sees both."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a name stands twice")
+    return document
 
 
 def _require(number: int, document: Mapping[str, Any], fields: Mapping[str, type]) -> None:

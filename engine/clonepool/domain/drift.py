@@ -36,6 +36,9 @@ class VolumeRow:
     id: str
     generation: int
     state: VolumeState
+    storage: str
+    fabric: str
+    version_id: str
     name: str  # of its object and of its target
     slot: bool
     size_bytes: int
@@ -53,6 +56,7 @@ class PortionRow:
     number: int
     name: str
     size_bytes: int
+    digest: str
     is_resting: bool
     error: str
 
@@ -75,6 +79,12 @@ class StorageRows:
         }
         return frozenset(volumes | {row.name for row in self.portions})
 
+    def resting_names(self) -> frozenset[str]:
+        """Every object that is there, as far as rows know, and that nobody works on."""
+        volumes = {row for row in self.volumes if row.state in RESTING and not row.slot}
+        portions = {row for row in self.portions if row.is_resting}
+        return frozenset(row.name for row in volumes | portions if not is_told(row))
+
 
 @dataclass(frozen=True, kw_only=True)
 class StorageDrift:
@@ -88,6 +98,14 @@ class StorageDrift:
     portions: Mapping[PortionRow, int | None]
     mended_volumes: frozenset[VolumeRow]
     mended_portions: frozenset[PortionRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unwritten:
+    """The rows whose object holds what was made of it, and nothing else: nobody may write to it."""
+
+    replicas: frozenset[VolumeRow]
+    portions: frozenset[PortionRow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +156,46 @@ def compare_storage(
         volumes={row: found for row, found in volumes.items() if found != row.size_bytes},
         portions=in_doubt,
         mended_volumes=frozenset(
-            row for row, found in volumes.items() if found == row.size_bytes and _is_told(row)
+            row for row, found in volumes.items() if found == row.size_bytes and is_told(row)
         ),
         mended_portions=frozenset(
             row
             for row in portions.keys() - in_doubt.keys()
-            if row.version_id not in versions_in_doubt and _is_told(row)
+            if row.version_id not in versions_in_doubt and is_told(row)
         ),
     )
+
+
+def unwritten(sizes: Mapping[str, int], *, before: StorageRows, after: StorageRows) -> Unwritten:
+    """The rows of before and after a listing whose object is there, whole, and may not change."""
+    return Unwritten(
+        replicas=frozenset(
+            row
+            for row in before.volumes & after.volumes
+            if row.state is VolumeState.READY
+            and not row.slot
+            and sizes.get(row.name) == row.size_bytes
+        ),
+        portions=frozenset(
+            row
+            for row in before.portions & after.portions
+            if row.is_resting and sizes.get(row.name) == row.size_bytes and not is_told(row)
+        ),
+    )
+
+
+def altered(row: VolumeRow | PortionRow, *, storage: str) -> str:
+    """What is wrong with a row whose object has other bytes than were made."""
+    wanted = "its image" if isinstance(row, VolumeRow) else "what was imported"
+    return (
+        f"the bytes of {row.name} on storage {storage} are not those of {wanted}: they were "
+        "changed behind the engine's back"
+    )
+
+
+def made_of_altered(row: VolumeRow) -> str:
+    """What is wrong with a replica that was cloned from an image whose bytes were changed."""
+    return f"{row.name} was made after the bytes of its image were changed on storage {row.storage}"
 
 
 def doubt(row: VolumeRow | PortionRow, *, storage: str, found_bytes: int | None) -> str:
@@ -158,7 +208,34 @@ def doubt(row: VolumeRow | PortionRow, *, storage: str, found_bytes: int | None)
     )
 
 
-def _is_told(row: VolumeRow | PortionRow) -> bool:
+def served_rows(before: frozenset[VolumeRow], after: frozenset[VolumeRow]) -> frozenset[VolumeRow]:
+    """The volumes with an object of their own whose target is there, and nobody works on."""
+    return frozenset(row for row in before & after if row.state in EXPORTED and not row.slot)
+
+
+def replaced(row: VolumeRow) -> str:
+    """What is wrong with a volume whose target serves another file than lies at its place."""
+    return (
+        f"target {row.name} serves a file that is not at its place on storage {row.storage} any "
+        "more: another one was put there behind the engine's back"
+    )
+
+
+def put_back(row: VolumeRow) -> str:
+    """What is still wrong with a volume whose file was put back while its server is logged in."""
+    return (
+        f"object {row.name} is there again, but its server is logged in and still reaches the "
+        "file that was removed"
+    )
+
+
+def is_told_replaced(row: VolumeRow) -> bool:
+    """Whether an earlier look found that another file was put in the place of a volume's."""
+    return row.error == replaced(row)
+
+
+def is_told(row: VolumeRow | PortionRow) -> bool:
+    """Whether an earlier look found a row's object absent or of another size."""
     return f"object {row.name} " in row.error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -141,8 +141,20 @@ class Fabric(ABC):
         """
         return frozenset()
 
-    def reconcile(self, desired: Iterable[DesiredExport]) -> None:
+    def astray(self, volumes: Mapping[str, Path | None]) -> Mapping[str, str]:
+        """Of these targets those whose server reaches another file than their volume's.
+
+        ``volumes`` has the file that lies there now for each target, None where none does. Each
+        answer says where the bytes that the server reaches can be read, "" where that is unknown.
+        A fabric that can't tell, or opens its volumes anew for each access, names none.
+        """
+        del volumes
+        return {}
+
+    def reconcile(self, desired: Iterable[DesiredExport], *, keep: Collection[str] = ()) -> None:
         """Make the fabric equal ``desired``: strays go first, then exports, grants last.
+
+        The targets of ``keep`` are left as they are, there or not.
 
         ``desired`` is read after what exists was listed, so that rows read lazily include every
         export made meanwhile. One target's failure stops no other: all are reported at the end,
@@ -151,7 +163,7 @@ class Fabric(ABC):
         existing = self.list()
         wanted = {export.spec.target: export for export in desired}
         failures: dict[str, ClonepoolError] = {}
-        for stray in existing - wanted.keys():
+        for stray in existing - wanted.keys() - set(keep):
             _attempt(failures, stray, partial(self.unexport, stray))
         for target, export in wanted.items():
             _attempt(failures, target, partial(self.export, export.spec))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ from clonepool.fabrics.iscsi_repair import MOST_LISTED, TargetRepair, listed
 from clonepool.fabrics.iscsi_target import TargetWork
 from clonepool.fabrics.locks import NamedLocks
 from clonepool.fabrics.options import Options
+from clonepool.fabrics.served_files import find_astray, open_files
 from clonepool.fabrics.target_table import LUN_NUMBERS, TargetState, TargetTable, wanted_luns
 from clonepool.fabrics.tgt import Tgt, TgtAway, TgtCode, TgtError
 from clonepool.fabrics.tgt_show import ShownTarget
@@ -270,10 +271,21 @@ class IscsiFabric(Fabric):
                 repair.remove_stranger(table, target, shown)
             return shown is not None
 
-    def reconcile(self, desired: Iterable[DesiredExport]) -> None:
+    def astray(self, volumes: Mapping[str, Path | None]) -> Mapping[str, str]:
+        """As Fabric; by what tgtd has open: it opens a LUN's file once, when the LUN is made."""
+        live = self._live()
+        before = _served(live.table, volumes)
+        opened = open_files(live.running.pid)
+        after = _served(live.table, volumes)
+        # one that was made or removed meanwhile has its file open, or not, for a moment only
+        settled = {target: path for target, path in before.items() if after.get(target) == path}
+        served = {target: path for target, (_tid, path) in settled.items()}
+        return find_astray(opened, served=served, volumes=volumes)
+
+    def reconcile(self, desired: Iterable[DesiredExport], *, keep: Collection[str] = ()) -> None:
         """As Fabric; one listing at most, live sessions of what is right already stay."""
         self.incarnation()
-        super().reconcile(desired)
+        super().reconcile(desired, keep=keep)
 
     def close(self) -> None:
         """Let go of files; exports and sessions stay, and so does a tgtd that has any."""
@@ -365,6 +377,18 @@ def _check_portal(options: Options, name: str, text: str) -> str:
     if match is None or int(match[2]) > 65535:  # noqa: PLR2004 - the last port
         raise options.refuse(name, f"{text!r} is not address:port, such as 192.0.2.10:3260")
     return text
+
+
+def _served(table: TargetTable, targets: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """The targets that are there for certain: their number, and the writable LUN's path."""
+    states = [state for state in map(table.find, targets) if state is not None]
+    return {
+        state.target: (state.tid, lun.path)
+        for state in states
+        if not state.unsure
+        for lun in state.luns
+        if not lun.read_only
+    }
 
 
 def _exported(state: TargetState | None, spec: ExportSpec) -> TargetState:

@@ -30,6 +30,7 @@ from clonepool.fabrics.iscsi_names import check_target
 from clonepool.fabrics.locks import NamedLocks
 from clonepool.fabrics.options import Options
 from clonepool.fabrics.processes import boot_id
+from clonepool.fabrics.served_files import inode_of
 
 LOCAL_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -147,6 +148,15 @@ class LocalFabric(Fabric):
             with suppress(FileNotFoundError):
                 names.update(os.listdir(parent))
         return frozenset(names)
+
+    def astray(self, volumes: Mapping[str, Path | None]) -> Mapping[str, str]:
+        """As Fabric; a hard link keeps the file that it was made of."""
+        placed = {target: self._folder(target) / _WRITABLE for target in volumes}
+        return {
+            target: str(at)
+            for target, at in placed.items()
+            if not at.is_symlink() and inode_of(at) not in (None, inode_of(volumes[target]))
+        }
 
     def _folder(self, target: str) -> Path:
         return self._exports / check_target(target)

@@ -56,6 +56,7 @@ def fetched(
     """
     wanted = _checked_sha256(sha256)
     if source.lower().startswith(_WEB_SCHEMES):
+        limits.check_scheme(source.lower().partition(":")[0], url=shown(source))
         target = staging / "download"
         found = download(
             source,

@@ -51,7 +51,7 @@ def download(
     and Unavailable by the server's answer, DataLoss for a download cut short, ResourceExhausted.
     """
     try:
-        with _opener().open(_request(url), timeout=limits.http_timeout_s) as answer:
+        with _opener(limits).open(_request(url), timeout=limits.http_timeout_s) as answer:
             size_bytes = _announced_size(answer, url=url)
             check_free(
                 directory=target.parent,
@@ -76,7 +76,10 @@ def shown(url: str) -> str:
 
 
 class WebRedirectsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects within http and https, and from https to https only."""
+    """Follows redirects within what is allowed, and from https to https only."""
+
+    def __init__(self, limits: ImportLimits) -> None:
+        self._limits = limits
 
     def redirect_request(
         self,
@@ -95,10 +98,11 @@ class WebRedirectsOnly(urllib.request.HTTPRedirectHandler):
                 "give the final URL",
                 reason="REDIRECT_REFUSED",
             )
+        self._limits.check_scheme(new, url=shown(newurl))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _opener(limits: ImportLimits) -> urllib.request.OpenerDirector:
     """No handlers for file:, ftp: or data:, whatever a server answers."""
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -107,7 +111,7 @@ def _opener() -> urllib.request.OpenerDirector:
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
-        WebRedirectsOnly(),
+        WebRedirectsOnly(limits),
     ):
         opener.add_handler(handler)
     return opener

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clonepool.errors import ResourceExhausted
+from clonepool.config import URL_SCHEMES
+from clonepool.errors import PermissionDenied, ResourceExhausted
 from clonepool.units import format_size
 
 STAGES: Final = ("fetch", "convert", "digest")
@@ -20,6 +21,7 @@ class ImportLimits:
 
     ``max_size_bytes`` is of the raw image a server would see; ``reserve_bytes`` stays free on the
     staging file system; ``http_timeout_s`` is for a connection, and for each wait for bytes.
+    ``url_schemes`` are those that may be fetched, and be redirected to.
     """
 
     max_size_bytes: int = 64 * 2**40
@@ -27,6 +29,17 @@ class ImportLimits:
     http_timeout_s: float = 30.0
     command_timeout_s: float = 24 * 3600.0
     max_preconfigure_bytes: int = 64 * 2**20
+    url_schemes: frozenset[str] = URL_SCHEMES
+
+    def check_scheme(self, scheme: str, *, url: str) -> None:
+        """Refuse a URL of a scheme that is not allowed. Raises PermissionDenied."""
+        if scheme not in self.url_schemes:
+            allowed = ", ".join(sorted(self.url_schemes)) or "none"
+            raise PermissionDenied(
+                f"{url}: nothing is imported over {scheme} by this engine (import_schemes: "
+                f"{allowed}); give another URL or a path, or set import_schemes",
+                reason="SCHEME_NOT_ALLOWED",
+            )
 
 
 def check_free(*, directory: Path, needed_bytes: int, reserve_bytes: int, doing: str) -> None:

@@ -12,10 +12,14 @@ from clonepool.domain.drift import PortionRow, StorageRows, VolumeRow
 from clonepool.domain.states import PortionRole, VersionState, VolumeState
 from clonepool.store.writer import Transaction
 
-_VOLUMES = "SELECT id, generation, state, slot, size_bytes, changed_at, error FROM volume"
+_VOLUMES = """
+    SELECT id, generation, state, slot, size_bytes, changed_at, error, storage, fabric,
+        image_version_id
+    FROM volume
+"""
 _VERSIONS = """
     SELECT v.id, v.image_id, i.name, v.number, v.state, v.ro_object, v.ro_size_bytes,
-        v.rw_object, v.rw_size_bytes, v.error
+        v.rw_object, v.rw_size_bytes, v.error, v.ro_digest, v.rw_digest
     FROM image_version v JOIN image i ON i.id = v.image_id WHERE v.storage = ?
 """
 # nobody used these bytes: the scrub that makes the volume usable again must not name a user
@@ -75,14 +79,17 @@ def _volume(row: Any) -> VolumeRow:
         size_bytes=row[4],
         changed_at=row[5],
         error=row[6],
+        storage=row[7],
+        fabric=row[8],
+        version_id=row[9],
     )
 
 
 def _portions(row: Any) -> Sequence[PortionRow]:
     serves = row[4] == VersionState.READY
     sizes = {
-        PortionRole.READ_ONLY: (row[5] is not None, row[6]),
-        PortionRole.WRITABLE: (row[7] is not None, row[8]),
+        PortionRole.READ_ONLY: (row[5] is not None, row[6], row[10]),
+        PortionRole.WRITABLE: (row[7] is not None, row[8], row[11]),
     }
     return [
         PortionRow(
@@ -92,10 +99,11 @@ def _portions(row: Any) -> Sequence[PortionRow]:
             number=row[3],
             name=names.portion_object(version_id=row[0], role=role),
             size_bytes=size_bytes,
+            digest=digest,
             is_resting=serves and has_portion,
             error=row[9],
         )
-        for role, (has_portion, size_bytes) in sizes.items()
+        for role, (has_portion, size_bytes, digest) in sizes.items()
     ]
 
 

@@ -124,6 +124,19 @@ class BackendSuite:
         """What is listed."""
         return {found.name for found in backend.list()}
 
+    def test_what_was_written_to_is_told_from_what_was_made(
+        self, backend: StorageBackend, image: str, volume: str
+    ) -> None:
+        """A backend that can't tell says of everything that it was not."""
+        assert {None} == {found.written_at for found in backend.list()}
+        self.write(backend, volume, 0, b"x")
+        if backend.stat(name=volume).written_at is None:
+            return
+        assert backend.stat(name=image).written_at is None
+        for _ in range(2):
+            backend.seal(name=volume)
+            assert backend.stat(name=volume).written_at is None
+
     # --- images
 
     def test_an_imported_image_is_read_only_and_has_the_files_bytes(

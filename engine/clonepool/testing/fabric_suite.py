@@ -297,6 +297,18 @@ class FabricSuite:
         with pytest.raises(Refused):
             self.connect(rig, fabric.connection(kept), access)
 
+    def test_reconcile_leaves_what_it_is_told_to_keep(
+        self, rig: FabricRig, fabric: Fabric, exports: Exports
+    ) -> None:
+        spec, stray, access = exports.spec(), exports.spec("vol-b-g1"), self.access(fabric)
+        fabric.export(stray)
+        fabric.export(spec)
+        client = self.connect(rig, fabric.grant(spec, access), access)
+        fabric.reconcile([], keep={spec.target, "vol-c-g1"})
+        assert frozenset({spec.target}) == fabric.list()
+        assert client.is_alive()
+        client.close()
+
     def test_reconcile_withdraws_an_access_that_is_not_desired(
         self, rig: FabricRig, fabric: Fabric, exports: Exports
     ) -> None:
