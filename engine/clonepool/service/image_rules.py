@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain.states import PortionRole
@@ -69,6 +70,16 @@ def _source(source: str, findings: Findings, *, field: str) -> None:
         good, field, "must be an absolute path on the engine's machine, or an http(s) URL"
     ):
         findings.text(source, field, limit=_PATH_LIMIT_BYTES)
+        if is_url(source):
+            findings.require(_names_a_host(source), field, "is no URL with a host and a valid port")
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket that isn't closed, a port of letters or beyond 65535
+        return False
 
 
 def is_url(source: str) -> bool:
