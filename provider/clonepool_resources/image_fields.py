@@ -193,5 +193,10 @@ MASTER_IMAGE: Final = Resource(
             moved_by=_CONTENT,
         ),
     ),
-    rules=(rules.some_portion, rules.whole_sectors, rules.preconfigured_files),
+    rules=(
+        rules.some_portion,
+        rules.sources_with_hosts,
+        rules.whole_sectors,
+        rules.preconfigured_files,
+    ),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from clonepool.errors import FieldViolation, InvalidArgument
+from clonepool.web_urls import is_url, names_a_host
 from clonepool.windows import parse_window
 from clonepool_resources.types import Inputs, Kind, Value
 from clonepool_resources.values import canonical
@@ -34,6 +35,20 @@ def whole_sectors(inputs: Inputs) -> Iterator[FieldViolation]:
             yield FieldViolation(
                 field=f"{role}.size",
                 description=f"{size} is not a multiple of {_SECTOR_BYTES} bytes",
+            )
+
+
+def sources_with_hosts(inputs: Inputs) -> Iterator[FieldViolation]:
+    """A source that is a URL names a host."""
+    files = inputs.get("preconfigure")
+    given = {role: inputs.get(role) for role in ("read_only", "writable")}
+    for index, file in enumerate(files if isinstance(files, list) else ()):
+        given[f"preconfigure[{index}]"] = file
+    for path, portion in given.items():
+        source = portion.get("source") if isinstance(portion, Mapping) else None
+        if isinstance(source, str) and is_url(source) and not names_a_host(source):
+            yield FieldViolation(
+                field=f"{path}.source", description="is no URL with a host and a valid port"
             )
 
 

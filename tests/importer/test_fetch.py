@@ -271,6 +271,16 @@ def test_a_redirect_within_the_web_is_followed_and_out_of_it_refused(
             fetch(web.status("/out", 302, Location=target), staging=staging)
 
 
+@pytest.mark.parametrize("target", ["http://[", "http://127.0.0.1:99999/x", "http://x:port/y"])
+def test_what_is_no_url_is_refused_in_words_given_or_redirected_to(
+    staging: Path, web: WebServer, target: str
+) -> None:
+    for url in (target, web.status("/out", 302, Location=target)):
+        with pytest.raises(Unavailable, match="can't be read"):
+            fetch(url, staging=staging)
+    assert [] == list(staging.iterdir())
+
+
 def test_a_redirect_from_https_to_http_is_refused() -> None:
     """Anybody on the way could then change the image."""
     request = urllib.request.Request("https://host/image")

@@ -282,7 +282,13 @@ def test_a_window_is_refused_as_the_engine_would() -> None:
     assert "write UTC times as 22:00-06:00" in failure.description
 
 
-@pytest.mark.parametrize("source", ["etc/motd", "ftp://x/y", "/etc/motd ", "/" + "a" * 4095, ""])
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("etc/motd", "ftp://x/y", "/etc/motd ", "/" + "a" * 4095, ""),
+        *("http://", "http://[", "http://x:port/y", "https://x:99999/y"),
+    ],
+)
 @pytest.mark.parametrize("of", ["portion", "file"])
 def test_a_source_that_the_engine_would_refuse_is_refused_by_check(of: str, source: str) -> None:
     """Of a portion as of a file that is written into it."""

@@ -70,9 +70,13 @@ def download(
 
 
 def shown(url: str) -> str:
-    """A URL for messages: without a user's password or a signed query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    """A URL for messages: without a user's password or a signed query; never fails."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:  # what a server redirects to need not be a URL
+        return "a URL that can't be read"
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
 
 
 class WebRedirectsOnly(urllib.request.HTTPRedirectHandler):

@@ -9,6 +9,7 @@ from typing import Final
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain.states import PortionRole
 from clonepool.service.findings import Findings
+from clonepool.web_urls import is_url, names_a_host
 
 _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
@@ -69,11 +70,8 @@ def _source(source: str, findings: Findings, *, field: str) -> None:
         good, field, "must be an absolute path on the engine's machine, or an http(s) URL"
     ):
         findings.text(source, field, limit=_PATH_LIMIT_BYTES)
-
-
-def is_url(source: str) -> bool:
-    """Whether a source is fetched from the network, not read from a path."""
-    return source.lower().startswith(("http://", "https://"))
+        if is_url(source):
+            findings.require(names_a_host(source), field, "is no URL with a host and a valid port")
 
 
 def _preconfigure(
