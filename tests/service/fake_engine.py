@@ -375,6 +375,7 @@ class FakeEngine:
     """Passed where an Engine is wanted; ``start_failure`` makes ``start`` raise."""
 
     def __init__(self) -> None:
+        self.engine_id = "engine-1"
         self.images = FakeImages("image")
         self.pools = FakePools("pool")
         self.servers = FakeServers("server")
@@ -405,7 +406,7 @@ class FakeEngine:
         return EngineFacts(
             version="0.1.0",
             node="node1",
-            engine_id="engine-1",
+            engine_id=self.engine_id,
             started_at=NOW,
             storages=(
                 StorageFacts(

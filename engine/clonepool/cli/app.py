@@ -15,7 +15,8 @@ from clonepool.errors import InvalidArgument
 
 _HELP: Final = "Server storage in milliseconds: pre-cloned volumes from a pool, attached on demand."
 _EPILOGUE: Final = (
-    "Every command takes --endpoint unix:///path or tcp://host:port (or CLONEPOOL_ENDPOINT). "
+    "Every command takes --endpoint unix:///path or tcp://host:port (or CLONEPOOL_ENDPOINT), "
+    "several nodes of an engine separated by commas. "
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no engine answers, "
     "4 a forecast holds what --fail-on names."
 )

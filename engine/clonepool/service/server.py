@@ -12,8 +12,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from clonepool.api.client import MESSAGE_LIMIT_BYTES
 from clonepool.api.endpoint import Endpoint, parse_endpoint
+from clonepool.api.line import MESSAGE_LIMIT_BYTES
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.api.v1 import engine_pb2_grpc
 from clonepool.config import Settings
@@ -45,6 +45,8 @@ _OPTIONS: Final = (
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
     # two engines on one port would share its callers
     ("grpc.so_reuseport", 0),
+    # callers that have another node to go to look every few seconds whether this one lives
+    ("grpc.http2.min_ping_interval_without_data_ms", 2000),
 )
 
 
