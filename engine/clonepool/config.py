@@ -44,7 +44,8 @@ class Settings:
     at once; ``scrub_workers`` how many of them may be scrubs (0: all but one, so that clones never
     wait for scrubs alone), ``scrub_rate_bytes_s`` how fast those overwrite and read together (0:
     as fast as they can). Storages and fabrics are compared with the rows every ``compare_every_s``;
-    an object without a row is deleted after ``orphan_grace_s``, None never. ``log_level`` is debug,
+    an object without a row is deleted after ``orphan_grace_s``, None never. A node that was not
+    heard of for ``node_lease_s`` is silent. ``log_level`` is debug,
     info, warning or error; ``log_format`` plain or json.
     """
 
@@ -61,6 +62,7 @@ class Settings:
     scrub_rate_bytes_s: int = 0
     compare_every_s: float = 300.0
     orphan_grace_s: float | None = 3600.0
+    node_lease_s: float = 30.0
     log_level: str = "info"
     log_format: str = "plain"
     holds: HoldSettings = field(default_factory=HoldSettings)

@@ -37,6 +37,7 @@ from clonepool.domain.states import (
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
 from tests.service.fake_forecasts import FakeForecasts
 from tests.service.fake_holds import SPENT, FakeHolds
+from tests.service.fake_nodes import FakeNodes
 from tests.service.fake_values import (
     GIB,
     NOW,
@@ -385,6 +386,7 @@ class FakeEngine:
         self.audit = FakeAudit()
         self.operations = FakeOperations("operation")
         self.orphans = FakeOrphans("orphan")
+        self.nodes = FakeNodes()
         self.events = FakeEvents()
         self.forecasts = FakeForecasts()
         self.holds = FakeHolds()

@@ -25,7 +25,13 @@ def claim(writer: Writer, *, limit: int, scrubs: int) -> list[str]:
         lambda transaction: [
             each.key
             for each in operations.claim_due(
-                transaction, node="n", owner="o", now=NOW + 2, limit=limit, scrubs=scrubs
+                transaction,
+                places=("n",),
+                owner="o",
+                now=NOW + 2,
+                limit=limit,
+                scrubs=scrubs,
+                lease_s=30,
             )
         ]
     )
@@ -52,7 +58,9 @@ def test_a_claim_does_not_look_through_all_of_them(writer: Writer) -> None:
             return 0
 
         transaction._raw.set_progress_handler(count, 100)
-        operations.claim_due(transaction, node="n", owner="o", now=NOW + 2, limit=1, scrubs=0)
+        operations.claim_due(
+            transaction, places=("n",), owner="o", now=NOW + 2, limit=1, scrubs=0, lease_s=30
+        )
         transaction._raw.set_progress_handler(None, 0)
         return counted[0] * 100
 

@@ -110,6 +110,16 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
                 "verify": "clonepool.cli.audit:verify_audit",
             },
         ),
+        "node": (
+            "The engines that share one database.",
+            {
+                "list": "clonepool.cli.nodes:list_nodes",
+                "show": "clonepool.cli.nodes:show_node",
+                "drain": "clonepool.cli.nodes:drain_node",
+                "undrain": "clonepool.cli.nodes:undrain_node",
+                "forget": "clonepool.cli.nodes:forget_node",
+            },
+        ),
         "orphan": (
             "Objects on a storage that no row accounts for.",
             {

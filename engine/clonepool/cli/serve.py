@@ -8,7 +8,9 @@ import queue
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
 
 from clonepool import __version__
 from clonepool.cli.checks import find_other_system
@@ -31,7 +33,7 @@ def serve(
     config: str = "",
     state_dir: str = "",
     listen: str = "",
-    node: str = "",
+    node: Annotated[str, Parameter(name=("--node", "--host"))] = "",
     import_root: list[str] | None = None,
     workers: int = 0,
     log_level: str = "",
@@ -52,7 +54,7 @@ def serve(
     listen
         Where to listen: unix:///path, or tcp://host:port with TLS.
     node
-        This engine's name among several; default: the host's name.
+        This engine's name among several nodes; default: the host's name.
     import_root
         Folder that images may be imported from; may be repeated.
     workers

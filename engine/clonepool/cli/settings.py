@@ -34,6 +34,7 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "scrub_workers": "how many of them may be scrubs",
         "scrub_rate": "how many bytes a second all scrubs together overwrite and read back",
         "compare_every": "how often storages and fabrics are compared with the rows",
+        "node_lease": "how long a node may not be heard of before others take its work over",
         "orphan_grace": "how long an object without a row is kept, or never",
         "log_level": "debug, info, warning or error",
         "log_format": "plain or json",
@@ -62,6 +63,7 @@ _FILE_KEYS: Final = (
 _FIELDS: Final = MappingProxyType(
     {
         "compare_every": "compare_every_s",
+        "node_lease": "node_lease_s",
         "orphan_grace": "orphan_grace_s",
         "scrub_rate": "scrub_rate_bytes_s",
     }
@@ -196,6 +198,7 @@ def _single_values(
         "scrub_workers": _workers,
         "scrub_rate": _size,
         "compare_every": _at_least_a_second,
+        "node_lease": _at_least_a_second,
         "orphan_grace": _orphan_grace,
         "log_level": lambda item, key: _choice(item, key, allowed=_LOG_LEVELS),
         "log_format": lambda item, key: _choice(item, key, allowed=_LOG_FORMATS),

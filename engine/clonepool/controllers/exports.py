@@ -129,7 +129,7 @@ class Exports:
     def start(self) -> None:
         """Make every fabric in use equal to the rows, then watch for lost exports."""
         with self._context.state.read() as session:
-            in_use = volumes.fabrics_in_use(session)
+            in_use = volumes.fabrics_in_use(session, node=self._context.state.node)
         for name in in_use:
             self._guarded(name, self._reconcile_at_start)
         self._thread.start()
@@ -261,13 +261,14 @@ class Exports:
             fabric.grant(spec, self.access(fresh))
 
     def _exported(self, name: str) -> list[tuple[Volume, ImagePortion | None, Held | None]]:
-        """The volumes that a fabric exports, with their shared copies and attachments."""
+        """What this node exports on a fabric, with shared copies and attachments."""
+        node = self._context.state.node
         with self._context.state.read() as session:
             held = {
                 item.attachment.volume_id: item
-                for item in attachments.list_on_fabric(session, fabric=name)
+                for item in attachments.list_on_fabric(session, fabric=name, node=node)
             }
-            found = volumes.list_on_fabric(session, fabric=name, states=_EXPORTED)
+            found = volumes.list_on_fabric(session, fabric=name, node=node, states=_EXPORTED)
         return [(volume, read_only, held.get(volume.id)) for volume, read_only in found]
 
     def _targets(self, name: str) -> set[str]:

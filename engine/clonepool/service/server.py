@@ -26,6 +26,7 @@ from clonepool.service.forecasts import ForecastHandlers
 from clonepool.service.holds import HoldHandlers
 from clonepool.service.images import ImageHandlers
 from clonepool.service.malformed import ForgivingServer
+from clonepool.service.nodes import NodeHandlers
 from clonepool.service.orphans import OrphanHandlers
 from clonepool.service.pools import PoolHandlers
 from clonepool.service.servers import ServerHandlers
@@ -187,6 +188,7 @@ class EngineServer:
             **VolumeHandlers(volumes=engine.volumes, scrub=engine.scrub).methods(),
             **ScrubHandlers(scrub=engine.scrub).methods(),
             **OperationHandlers(operations=engine.operations).methods(),
+            **NodeHandlers(nodes=engine.nodes).methods(),
             **OrphanHandlers(orphans=engine.orphans).methods(),
             **ForecastHandlers(forecasts=engine.forecasts).methods(),
             **HoldHandlers(holds=engine.holds).methods(),

@@ -18,6 +18,7 @@ _VERSIONS = """
         v.rw_object, v.rw_size_bytes, v.error
     FROM image_version v JOIN image i ON i.id = v.image_id WHERE v.storage = ?
 """
+_ON_NODE = "AND (? = '' OR node = ?)"
 # nobody used these bytes: the scrub that makes the volume usable again must not name a user
 _OUT_OF_SERVICE = {
     VolumeState.READY: """
@@ -48,20 +49,23 @@ _HOLDER = """
 """
 
 
-def rows_of_storage(session: Session, *, storage: str) -> StorageRows:
-    """Everything that should or may be on a storage."""
+def rows_of_storage(session: Session, *, storage: str, node: str) -> StorageRows:
+    """Everything that should or may be on a storage of a node, or, for "", on one of all nodes."""
     connection = session.connection()
-    found = connection.exec_driver_sql(f"{_VOLUMES} WHERE storage = ?", (storage,))
-    versions = connection.exec_driver_sql(_VERSIONS, (storage,))
+    values = (storage, node, node)
+    found = connection.exec_driver_sql(f"{_VOLUMES} WHERE storage = ? {_ON_NODE}", values)
+    versions = connection.exec_driver_sql(f"{_VERSIONS} {_ON_NODE}", values)
     return StorageRows(
         volumes=frozenset(_volume(row) for row in found),
         portions=frozenset(portion for row in versions for portion in _portions(row)),
     )
 
 
-def rows_of_fabric(session: Session, *, fabric: str) -> frozenset[VolumeRow]:
-    """The volumes that are, may be or must not be exported on a fabric."""
-    found = session.connection().exec_driver_sql(f"{_VOLUMES} WHERE fabric = ?", (fabric,))
+def rows_of_fabric(session: Session, *, fabric: str, node: str) -> frozenset[VolumeRow]:
+    """The volumes that are, may be or must not be exported on a fabric of a node."""
+    found = session.connection().exec_driver_sql(
+        f"{_VOLUMES} WHERE fabric = ? AND node = ?", (fabric, node)
+    )
     return frozenset(_volume(row) for row in found)
 
 

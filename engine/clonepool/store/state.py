@@ -36,6 +36,11 @@ class State:
             ).fetchone()[0]
         )
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether engines on other machines may have the same database."""
+        return not isinstance(self.database, Database)
+
     def read(self) -> AbstractContextManager[Session]:
         """A session on one consistent snapshot."""
         return self.database.read()
