@@ -35,11 +35,11 @@ _CLAIM = """
         SELECT n FROM (
             SELECT * FROM (SELECT n, run_after FROM operation WHERE state = 'queued'
                 AND kind != 'scrub_volume' AND node = :node AND run_after <= :now
-                ORDER BY run_after, n LIMIT :limit)
+                ORDER BY run_after, n LIMIT :limit) AS others
             UNION ALL
             SELECT * FROM (SELECT n, run_after FROM operation WHERE state = 'queued'
                 AND kind = 'scrub_volume' AND node = :node AND run_after <= :now
-                ORDER BY run_after, n LIMIT :scrubs))
+                ORDER BY run_after, n LIMIT :scrubs) AS scrubs) AS due
         ORDER BY run_after, n LIMIT :limit)
     RETURNING n, id, kind, subject, key, state, node, attempt, run_after, fence, progress_bytes,
         total_bytes, error, cancel, created_at, finished_at
@@ -55,7 +55,7 @@ _NEXT_SCRUB = """
 _ADD = """
     INSERT INTO operation(id, kind, subject, key, state, node, attempt, run_after, owner, fence,
         lease_until, progress_bytes, total_bytes, error, cancel, created_at)
-    VALUES (?, ?, ?, ?, 'queued', ?, 0, ?, '', 0, 0, 0, 0, '', 0, ?)
+    VALUES (?, ?, ?, ?, 'queued', ?, 0, ?, '', 0, 0, 0, 0, '', FALSE, ?)
     ON CONFLICT (kind, key) WHERE state IN ('queued', 'running') DO NOTHING
 """
 _END = """
@@ -146,9 +146,9 @@ def requeue_expired(transaction: Transaction, *, node: str, now: float) -> int:
 def bring_forward(transaction: Transaction, *, node: str, now: float) -> int:
     """Make due at once what a clock that was set back had put off; returns how many."""
     return transaction.sql(
-        "UPDATE operation SET run_after = ?1 WHERE state = 'queued' AND node = ?2 "
-        "AND run_after > ?1 + ?3 AND run_after < ?4",
-        (now, node, _LONGEST_PAUSE_S, NEVER),
+        "UPDATE operation SET run_after = :now WHERE state = 'queued' AND node = :node "
+        "AND run_after > :now + :pause AND run_after < :never",
+        {"now": now, "node": node, "pause": _LONGEST_PAUSE_S, "never": NEVER},
     ).rowcount
 
 
