@@ -37,8 +37,9 @@ class Cursor(Protocol):
 class WritingConnection(Protocol):
     """The writer's own connection: one transaction at a time, in it a savepoint for each change."""
 
-    execute: Callable[..., Cursor]
-    """Runs a statement: its text, and its values in a sequence or by their names."""
+    @property
+    def execute(self) -> Callable[..., Cursor]:
+        """Runs a statement: its text, and its values in a sequence or by their names."""
 
     @property
     def raw(self) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from sqlmodel import Session
 
 from clonepool.crash_points import Point, reach
-from clonepool.errors import Aborted, ClonepoolError, Unavailable
+from clonepool.errors import DATABASE_AWAY, Aborted, ClonepoolError, Unavailable
 from clonepool.store.connections import Cursor, StateDatabase, WritingConnection
 
 Result = TypeVar("Result")
@@ -260,4 +260,5 @@ def _translated(connection: WritingConnection, error: BaseException) -> BaseExce
         return error
     if connection.is_guard(error):
         return Aborted(f"refused by the state's guards: {said}", reason="GUARD")
-    return Unavailable(f"the database did not take the change: {said}; try again")
+    text = f"the database did not take the change: {said}; try again"
+    return Unavailable(text, reason=DATABASE_AWAY)

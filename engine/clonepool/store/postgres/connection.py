@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from clonepool.errors import Unavailable
 from clonepool.store.connections import Cursor
 from clonepool.store.postgres.clock import DatabaseClock
+from clonepool.store.postgres.connect import original_of, read_clock, said
 from clonepool.store.postgres.dialect import translated
 from clonepool.store.postgres.locks import TAKE
 
@@ -67,7 +68,7 @@ class PostgresConnection:
         try:
             self._begin()
         except (psycopg.OperationalError, DBAPIError) as error:
-            if isinstance(_original(error), _DISTURBED):
+            if isinstance(original_of(error), _DISTURBED):
                 raise
             # it was restarted since the last change: nothing of this one has run yet
             log.info("connecting to the database again: %s", said(error))
@@ -146,11 +147,11 @@ class PostgresConnection:
 
     def is_guard(self, error: BaseException) -> bool:
         """Whether a guard of the schema refused a change."""
-        return isinstance(_original(error), psycopg.IntegrityError)
+        return isinstance(original_of(error), psycopg.IntegrityError)
 
     def may_be_repeated(self, error: BaseException) -> bool:
         """Whether others, who change rows past the engines, were in the way."""
-        return isinstance(_original(error), _DISTURBED)
+        return isinstance(original_of(error), _DISTURBED)
 
     def close(self) -> None:
         """Give it back."""
@@ -158,21 +159,3 @@ class PostgresConnection:
         if connection is not None:
             with contextlib.suppress(psycopg.Error, DBAPIError):
                 connection.close()
-
-
-def read_clock(raw: psycopg.Connection[Any]) -> float:
-    """The server's clock now, in POSIX seconds."""
-    row = raw.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
-    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    return float(row[0])
-
-
-def said(error: BaseException) -> str:
-    """What the server, or the driver, says of an error, in one line."""
-    original = _original(error)
-    text = original.diag.message_primary if isinstance(original, psycopg.Error) else None
-    return text or " ".join(str(original).split())
-
-
-def _original(error: BaseException) -> BaseException:
-    return getattr(error, "orig", None) or error
