@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +35,8 @@ from clonepool.domain.facts import EngineFacts
 from clonepool.domain.nodes import NodeFacts
 from clonepool.errors import PermissionDenied
 from clonepool.host_lock import HostLock
-from clonepool.store.state import Clock, State
+from clonepool.store.connections import Clock
+from clonepool.store.state import State
 from clonepool.store.totals import totals
 
 
@@ -44,13 +44,19 @@ class Engine:
     """Everything wired together; what the service layer serves."""
 
     def __init__(
-        self, settings: Settings, *, lock: HostLock, clock: Clock, drivers: Drivers
+        self, settings: Settings, *, lock: HostLock, clock: Clock | None, drivers: Drivers
     ) -> None:
         self._settings = settings
         self._lock = lock
-        self._started_at = clock()
         drivers.check()
-        self._state = State(folder=settings.state_dir, node=settings.node, clock=clock)
+        self._state = State(
+            folder=settings.state_dir,
+            node=settings.node,
+            clock=clock,
+            url=settings.database,
+            key_path=settings.secret_key_file,
+        )
+        self._started_at = self._state.clock()
         self._drivers = drivers
         context = Context(state=self._state, drivers=self._drivers, settings=settings)
         self._exports = Exports(context)
@@ -93,12 +99,13 @@ class Engine:
 
     @classmethod
     def open(
-        cls, settings: Settings, *, clock: Clock = time.time, drivers: Drivers | None = None
+        cls, settings: Settings, *, clock: Clock | None = None, drivers: Drivers | None = None
     ) -> Engine:
         """Open (and migrate) the state, connect drivers; starts nothing yet.
 
-        ``drivers`` takes the place of those that the settings name. Raises FailedPrecondition when
-        another engine has the state folder.
+        ``drivers`` takes the place of those that the settings name, ``clock`` that of the
+        database's or the machine's. Raises FailedPrecondition when another engine has the state
+        folder.
         """
         _make_folder(settings.state_dir)
         lock = HostLock(settings.state_dir / "engine.lock")

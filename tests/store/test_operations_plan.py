@@ -46,9 +46,9 @@ def test_scrubs_come_first_as_they_were_asked_for_but_no_more_than_may_run(
     assert ["s2", "s3"] == claim(writer, limit=2, scrubs=4)
 
 
-def test_a_claim_does_not_look_through_all_of_them(writer: Writer) -> None:
+def test_a_claim_does_not_look_through_all_of_them(sqlite_writer: Writer) -> None:
     """Steps of SQLite's machine, which no loaded machine makes more of."""
-    writer.write(queue)
+    sqlite_writer.write(queue)
 
     def steps(transaction: Transaction) -> int:
         counted = [0]
@@ -64,4 +64,4 @@ def test_a_claim_does_not_look_through_all_of_them(writer: Writer) -> None:
         transaction._raw.set_progress_handler(None, 0)
         return counted[0] * 100
 
-    assert writer.write(steps) < 3000
+    assert sqlite_writer.write(steps) < 3000

@@ -13,7 +13,13 @@ from clonepool.domain import names
 from clonepool.domain.drift import list_names
 from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
 from clonepool.domain.states import AttachmentState, ChapMode, PortionRole, Severity, VolumeState
-from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound, Unavailable
+from clonepool.errors import (
+    DATABASE_AWAY,
+    ClonepoolError,
+    FailedPrecondition,
+    NotFound,
+    Unavailable,
+)
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec, Fabric, Lun
 from clonepool.store import attachments, volumes
 from clonepool.store.attachments import Held
@@ -153,7 +159,10 @@ class Exports:
         try:
             step(name, self._context.drivers.fabric(name))
         except ClonepoolError as error:
-            self._note_away(name, error)
+            if error.reason == DATABASE_AWAY:
+                log.warning("fabric %s can't be checked: %s", name, error)
+            else:
+                self._note_away(name, error)
         except Exception:
             log.exception("fabric %s can't be checked", name)
 

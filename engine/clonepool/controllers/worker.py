@@ -138,11 +138,12 @@ class Worker:
                 if abs(self._context.now() - beat_at) > self._lease_s / 3:
                     beat_at = self._context.now()
                     self._renew()
+                idle_s = 0.0 if claimed else self._idle_s()
             except ClonepoolError as error:
                 log.warning("operations can't be claimed: %s", error)
-                claimed = 0
-            if claimed == 0:
-                self._context.signals.work.wait(self._idle_s())
+                idle_s = _IDLE_S
+            if idle_s:
+                self._context.signals.work.wait(idle_s)
 
     def _claim(self) -> int:
         with self._lock:

@@ -13,6 +13,7 @@ from clonepool.domain.content import parse_attachment_document
 from clonepool.domain.model import Attachment, ImagePortion, PageRequest, Ref, SystemUser
 from clonepool.domain.states import AttachmentState, ChapMode, SystemUserKind
 from clonepool.errors import NotFound
+from clonepool.store.postgres.dialect import as_driver_takes
 from clonepool.store.writer import Transaction
 
 _COLUMNS = """
@@ -120,8 +121,9 @@ def _dicts(cursor: Any) -> Iterable[dict[str, Any]]:
 
 def _query(session: Session, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
     # by the driver itself: SQLAlchemy's rows cost more than the query, on the way of a release
-    raw: Any = session.connection().connection.driver_connection
-    return list(_dicts(raw.execute(sql, tuple(parameters))))
+    connection = session.connection()
+    raw: Any = connection.connection.driver_connection
+    return list(_dicts(raw.execute(as_driver_takes(connection, sql), tuple(parameters))))
 
 
 def in_transaction(transaction: Transaction, *, attachment_id: str, now: float) -> Held:

@@ -140,9 +140,10 @@ def holder_of(transaction: Transaction, *, volume_id: str) -> tuple[str, str]:
 def note_version(transaction: Transaction, *, row: PortionRow, error: str) -> bool:
     """Write what is wrong with a version that serves; False when that is known, or it is gone."""
     statement = (
-        "UPDATE image_version SET error = ?1 WHERE id = ?2 AND state = 'ready' AND error != ?1"
+        "UPDATE image_version SET error = :error "
+        "WHERE id = :version AND state = 'ready' AND error != :error"
     )
-    return transaction.sql(statement, (error, row.version_id)).rowcount == 1
+    return transaction.sql(statement, {"error": error, "version": row.version_id}).rowcount == 1
 
 
 def pools_of_version(transaction: Transaction, *, row: PortionRow) -> list[tuple[str, str, str]]:

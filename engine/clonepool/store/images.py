@@ -159,7 +159,7 @@ def delete(transaction: Transaction, *, image_id: str, now: float) -> str | None
     row.deleted_at = now
     transaction.session.add(row)
     transaction.sql(
-        "UPDATE operation SET cancel = 1 WHERE kind = 'import_image' "
+        "UPDATE operation SET cancel = TRUE WHERE kind = 'import_image' "
         "AND state IN ('queued', 'running') "
         "AND key IN (SELECT id FROM image_version WHERE image_id = ?)",
         (image_id,),

@@ -56,7 +56,7 @@ _NEXT_SCRUB = """
 _ADD = """
     INSERT INTO operation(id, kind, subject, key, state, node, attempt, run_after, owner, fence,
         lease_until, progress_bytes, total_bytes, error, cancel, created_at)
-    VALUES (?, ?, ?, ?, 'queued', ?, 0, ?, '', 0, 0, 0, 0, '', 0, ?)
+    VALUES (?, ?, ?, ?, 'queued', ?, 0, ?, '', 0, 0, 0, 0, '', FALSE, ?)
     ON CONFLICT (kind, key) WHERE state IN ('queued', 'running') DO NOTHING
 """
 _END = """

@@ -226,7 +226,8 @@ def note_used(transaction: Transaction, *, used_bytes: Mapping[tuple[str, int], 
 def owed_bytes(session: Session, *, storage: str, auto_is_full: bool) -> int:
     """What full clones on a storage may still grow by, those that are to be made included."""
     row = session.connection().exec_driver_sql(
-        "SELECT coalesce(sum(max(size_bytes - used_bytes, 0)), 0) FROM volume "
+        "SELECT coalesce(sum(CASE WHEN size_bytes > used_bytes "
+        "THEN size_bytes - used_bytes ELSE 0 END), 0) FROM volume "
         "WHERE storage = ? AND NOT slot AND (clone_kind = 'full' "
         "OR state IN ('planned', 'cloning') AND EXISTS (SELECT 1 FROM pool "
         "WHERE pool.id = volume.pool_id AND (clone_mode = 'full' OR clone_mode = 'auto' AND ?)))",
