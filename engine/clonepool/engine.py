@@ -13,6 +13,7 @@ from clonepool.controllers.audit import Audit
 from clonepool.controllers.clones import CloneVolume, DeleteVolume
 from clonepool.controllers.context import Context
 from clonepool.controllers.drivers import Drivers
+from clonepool.controllers.errands import Errands
 from clonepool.controllers.events import Events
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.filling import Filling
@@ -29,6 +30,7 @@ from clonepool.controllers.reconcile import Reconcile
 from clonepool.controllers.scrub import Scrub
 from clonepool.controllers.scrubbing import ScrubVolume
 from clonepool.controllers.servers import Servers
+from clonepool.controllers.takeover import Takeover
 from clonepool.controllers.volumes import Volumes
 from clonepool.controllers.worker import Worker
 from clonepool.domain.facts import EngineFacts
@@ -72,6 +74,7 @@ class Engine:
         self.forecasts = Forecasts(context)
         self.holds = Holds(context)
         self.nodes = Nodes(context, _node_facts(settings, drivers))
+        self._errands = Errands(context, self.attachments, self._exports)
         self.reconcile = Reconcile(context, self._exports)
         self._worker = Worker(
             context,
@@ -90,6 +93,7 @@ class Engine:
         """What the planner looks after, in this order."""
         return (
             self.nodes.look,
+            Takeover(context, self._exports).look,
             self.attachments.tidy,
             self.holds.tidy,
             Filling(context, self.scrub).plan_all,
@@ -128,6 +132,7 @@ class Engine:
         """
         self.nodes.join()
         self._exports.start()
+        self._errands.start()
         self._worker.start()
         self._planner.start()
         self.reconcile.start()
@@ -136,6 +141,7 @@ class Engine:
         """Stop background work at the next safe point and close the state; exports stay."""
         self.reconcile.stop()
         self._planner.stop()
+        self._errands.stop()
         self._worker.stop()
         self._exports.stop()
         self._drivers.close()

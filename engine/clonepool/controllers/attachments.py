@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from clonepool.controllers import claiming
 from clonepool.controllers.context import Context
+from clonepool.controllers.elsewhere import Elsewhere
 from clonepool.controllers.exports import Exports
 from clonepool.crash_points import Point, reach
 from clonepool.domain.content import attachment_document, canonical, digest
@@ -21,7 +23,7 @@ from clonepool.domain.model import (
     PageRequest,
     Ref,
 )
-from clonepool.domain.states import AttachmentState, ChapMode, Severity, VolumeState
+from clonepool.domain.states import AttachmentState, ChapMode, VolumeState
 from clonepool.errors import (
     Aborted,
     AlreadyExists,
@@ -41,7 +43,6 @@ from clonepool.store import (
 )
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
-from clonepool.units import format_duration
 
 log = logging.getLogger(__name__)
 # 16 characters in base64: 12 to 16 are what every initiator accepts
@@ -56,6 +57,7 @@ class Attachments:
     def __init__(self, context: Context, exports: Exports) -> None:
         self._context = context
         self._exports = exports
+        self._elsewhere = Elsewhere(context)
         self._tidied_at = 0.0
         self._granted: list[str] = []
         self._noting = threading.Lock()
@@ -65,6 +67,7 @@ class Attachments:
 
         ``hold`` is a ticket. One that is no use is no error: the answer's ``hold_note`` says why.
         """
+        self._elsewhere.check_takes_claims(spec.name)
         attachment_id = allocation.new_id()
         document = attachment_document(spec)
         request = allocation.ClaimRequest(
@@ -78,11 +81,12 @@ class Attachments:
             lease_s=self.lease_s,
             reach=self._reach,
             hold=hold,
+            avoid=tuple(self._context.nodes.out),
         )
         # held from before the claim: nobody can release what is still being granted
         with self._lock(attachment_id):
             held, note = self._context.state.write(
-                lambda transaction: _claimed(transaction, request)
+                lambda transaction: claiming.claimed(transaction, request)
             )
             self._context.signals.plan.set()
             if held.attachment.id == attachment_id:
@@ -94,8 +98,9 @@ class Attachments:
         try:
             return self._granted_or_waiting(held)
         except (AlreadyExists, FailedPrecondition, InvalidArgument):
-            self._begin_release(held)
-            self._finish_release(held)
+            if not self._elsewhere.holds(held):
+                self._begin_release(held)
+                self._finish_release(held)
             raise
 
     def _create_again(self, attachment_id: str) -> Attachment:
@@ -105,11 +110,45 @@ class Attachments:
 
     def _granted_or_waiting(self, held: Held) -> Attachment:
         if held.attachment.state is not AttachmentState.ATTACHED:
-            return held.attachment
+            return self._elsewhere.with_wait_reason(held.attachment)
+        if self._elsewhere.holds(held):
+            return self._granted_elsewhere(held)
         connection = self._grant(held)
         if held.volume_state == VolumeState.ATTACHING:
             self._note_granted(held.attachment.id)
         return self._full(held, connection)
+
+    def _granted_elsewhere(self, held: Held) -> Attachment:
+        try:
+            connection = self._elsewhere.granted(held)
+        except (AlreadyExists, FailedPrecondition, InvalidArgument):
+            # refused before it ever was granted: as at home, nothing of it is left behind
+            if held.volume_state == VolumeState.ATTACHING:
+                self._begin_release(held)
+                self._elsewhere.release(held, force=True)
+            raise
+        if connection is None:
+            return self._elsewhere.waiting(held)
+        return self._full(held, connection)
+
+    def _granted_or_asked(self, held: Held) -> Attachment:
+        """For who does not poll by asking for the attachment: Unavailable, to ask again."""
+        made = self._granted_or_waiting(held)
+        if made.state is AttachmentState.WAITING and held.target:
+            raise self._elsewhere.asked(held, "was asked to grant it")
+        return made
+
+    def grant_here(self, *, attachment_id: str) -> Connection | None:
+        """Grant an attachment of this node's for a caller of another; None when it is not there."""
+        with self._lock(attachment_id):
+            held = self._get_held(Ref(id=attachment_id))
+            if held.attachment.state is not AttachmentState.ATTACHED or self._elsewhere.holds(held):
+                return None
+            return self._grant(held)
+
+    def look_here(self, *, attachment_id: str) -> None:
+        """Raise FailedPrecondition when the server of one of this node's is logged in."""
+        self._refuse_busy(self._get_held(Ref(id=attachment_id)), force=False)
 
     def _note_granted(self, attachment_id: str) -> None:
         """Not waited for: the claim is durable, and after a crash it is granted again.
@@ -126,6 +165,7 @@ class Attachments:
         with self._noting:
             granted, self._granted = self._granted, []
         release.mark_allocated(transaction, attachment_ids=granted, now=self._context.now())
+        self._context.nodes.granted.set()
 
     def _grant(self, held: Held) -> Connection:
         if held.attachment.resumed_release is None:
@@ -194,6 +234,8 @@ class Attachments:
     def _connection(self, held: Held) -> Connection | None:
         if not held.target:
             return None
+        if self._elsewhere.holds(held):
+            return self._elsewhere.known(held)
         fabric = self._context.drivers.fabric(held.fabric)
         return fabric.connection(self._exports.of_held(held))
 
@@ -233,7 +275,7 @@ class Attachments:
                     now=self._context.now(),
                 )
             )
-            updated = self._granted_or_waiting(self._get_held(Ref(id=attachment_id)))
+            updated = self._granted_or_asked(self._get_held(Ref(id=attachment_id)))
         if readdresses:
             self.grant_anew(server_id=held.attachment.server_id)
         return updated
@@ -257,8 +299,12 @@ class Attachments:
         for held in self._of_server(server_id):
             with self._lock(held.attachment.id):
                 fresh = self._get_held(Ref(id=held.attachment.id))
-                if fresh.attachment.state is AttachmentState.ATTACHED:
+                if fresh.attachment.state is not AttachmentState.ATTACHED:
+                    continue
+                if not self._elsewhere.holds(fresh):
                     self._grant(fresh)
+                elif self._elsewhere.granted(fresh) is None:
+                    raise self._elsewhere.asked(fresh, "was asked to grant it")
 
     def _of_server(self, server_id: str) -> Sequence[Held]:
         with self._context.state.read() as session:
@@ -274,6 +320,9 @@ class Attachments:
             if held.attachment.state is AttachmentState.WAITING:
                 self._leave_queue(held)
                 return
+            if self._elsewhere.holds(held):
+                forced = force or held.attachment.spec.force_detach
+                raise self._elsewhere.release(held, force=forced)
             if held.attachment.state is AttachmentState.ATTACHED:
                 self._refuse_busy(held, force=force or held.attachment.spec.force_detach)
                 self._begin_release(held)
@@ -296,7 +345,7 @@ class Attachments:
             )
             if undone:
                 held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=now)
-                _tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
+                claiming.tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
             return attachment_id, undone
 
         attachment_id, undone = self._context.state.write(change)
@@ -304,7 +353,7 @@ class Attachments:
         with self._lock(attachment_id):
             held = self._get_held(Ref(id=attachment_id))
             # one that its server uses already must not be given back for a refusal of today
-            return self._granted_or_undone(held) if undone else self._granted_or_waiting(held)
+            return self._granted_or_undone(held) if undone else self._granted_or_asked(held)
 
     def _leave_queue(self, held: Held) -> None:
         # a poll may have served it in between: then the caller's repetition releases it
@@ -319,6 +368,9 @@ class Attachments:
 
     def _refuse_busy(self, held: Held, *, force: bool) -> None:
         if force or not held.target:
+            return
+        if self._elsewhere.holds(held):
+            self._elsewhere.check_idle(held)
             return
         fabric = self._context.drivers.fabric(held.fabric)
         sessions = fabric.sessions(held.target)
@@ -375,7 +427,9 @@ class Attachments:
         for held in attaching:
             self._tidy_one(held, self._create_again)
         if expired:
-            self._context.state.write(self._drop_expired)
+            self._context.state.write(
+                lambda transaction: claiming.drop_expired(transaction, now=self._context.now())
+            )
 
     @staticmethod
     def _tidy_one(held: Held, step: Callable[[str], object]) -> None:
@@ -385,13 +439,6 @@ class Attachments:
             # it stays in its "-ing" state and is tried again; the others must not wait for it
             log.warning("attachment %s: %s", held.attachment.spec.name, error)
 
-    def _drop_expired(self, transaction: Transaction) -> None:
-        now = self._context.now()
-        for name, pool in release.drop_expired_waiters(transaction, now=now):
-            text = f"left the queue of pool {pool}: its caller stopped asking"
-            subject = f"attachment/{name}"
-            events.add(transaction, now=now, subject=subject, reason="WAIT_EXPIRED", message=text)
-
     def _lock(self, attachment_id: str) -> threading.RLock:
         return self._context.locks.of(attachment_id)
 
@@ -399,48 +446,3 @@ class Attachments:
 # a grant or release that takes longer was left by a crash or an error
 _LEFT_BEHIND_S = 5.0
 _TIDY_INTERVAL_S = 2.0
-
-
-def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> tuple[Held, str]:
-    """What there is, and why the request's ticket was no use to a new attachment."""
-    claimed = allocation.claim(transaction, request)
-    held = attachments.in_transaction(
-        transaction, attachment_id=claimed.attachment_id, now=request.now
-    )
-    subject = f"attachment/{held.attachment.spec.name}"
-    if held.attachment.allocated_at == request.now and held.attachment.resumed_release:
-        _tell_resumed(transaction, held, reason="RESUMED", now=request.now)
-    elif held.attachment.allocated_at == request.now:
-        text = (
-            f"server {held.attachment.server_name} of {held.attachment.system_user} got volume "
-            f"{held.attachment.volume_id}{_by_ticket(request, claimed)}"
-        )
-        events.add(transaction, now=request.now, subject=subject, reason="ATTACHED", message=text)
-    if claimed.note:
-        text = f"{claimed.note}; it goes on as one without a ticket"
-        events.add(
-            transaction,
-            now=request.now,
-            subject=subject,
-            reason="HOLD_UNUSED",
-            message=text,
-            severity=Severity.WARNING,
-        )
-    return held, claimed.note
-
-
-def _by_ticket(request: allocation.ClaimRequest, claimed: allocation.Claimed) -> str:
-    if claimed.left is None:
-        return ""
-    return f" by ticket {request.hold}, which has {claimed.left} more of pool {request.spec.pool}"
-
-
-def _tell_resumed(transaction: Transaction, held: Held, *, reason: str, now: float) -> None:
-    attachment = held.attachment
-    ago = format_duration(max(0.0, now - (attachment.resumed_release or now)))
-    text = (
-        f"server {attachment.server_name} of {attachment.system_user} resumes the volume released "
-        f"{ago} ago, {attachment.volume_id} generation {attachment.volume_generation}"
-    )
-    subject = f"attachment/{attachment.spec.name}"
-    events.add(transaction, now=now, subject=subject, reason=reason, message=text)

@@ -51,6 +51,8 @@ class NodesSeen:
         # the nodes that nothing new comes from, this one included, each with the reason
         self.out: Mapping[str, str] = {}
         self.others: tuple[Node, ...] = ()
+        # set when something was granted here whose connection the other nodes don't know yet
+        self.granted = threading.Event()
 
     @property
     def takes_work(self) -> bool:

@@ -132,6 +132,7 @@ def attachment(
         allocated_at=timestamp(value.allocated_at),
         hold_note=value.hold_note,
         resumed_release=timestamp(value.resumed_release),
+        wait_reason=value.wait_reason,
     )
 
 

@@ -23,7 +23,7 @@ _COLUMNS = """
     a.warm, a.chap_mode, a.chap_username, a.chap_secret, a.force_detach, a.created_at,
     a.allocated_at, a.resumed_release, p.fabric, v.node, v.storage, v.slot, v.size_bytes,
     v.state AS volume_state,
-    i.id AS version_id, i.ro_object, i.ro_size_bytes, i.ro_digest
+    a.connection, i.id AS version_id, i.ro_object, i.ro_size_bytes, i.ro_digest
 """
 _FROM = """
     FROM attachment a JOIN pool p ON p.id = a.pool_id JOIN server s ON s.id = a.server_id
@@ -55,6 +55,7 @@ class Held:
     lease_until: float
     volume_state: str
     node: str  # that the volume is on, "" while it waits
+    connection: str | None  # as JSON, for other nodes than that
 
 
 def held(row: Any, *, place: int = 0) -> Held:
@@ -77,6 +78,7 @@ def held(row: Any, *, place: int = 0) -> Held:
         lease_until=row["lease_until"],
         volume_state=row["volume_state"] or "",
         node=row["node"] or "",
+        connection=row["connection"],
     )
 
 
@@ -204,6 +206,24 @@ def list_attaching(session: Session, *, node: str, before: float) -> list[Held]:
     """Grants of a node's volumes begun before ``before`` whose end was not noted."""
     sql = f"{_SELECT} WHERE v.state = 'attaching' AND v.changed_at < ? AND v.node = ?"
     return [held(row) for row in _query(session, sql, (before, node))]
+
+
+def list_without_connection(session: Session, *, node: str, limit: int) -> list[Held]:
+    """Attachments that a node granted, and of which the other nodes can't say how to connect."""
+    sql = f"""
+        {_SELECT} WHERE a.connection IS NULL AND a.state = 'attached' AND v.state = 'allocated'
+            AND v.node = ? ORDER BY a.n LIMIT ?
+    """
+    return [held(row) for row in _query(session, sql, (node, limit))]
+
+
+def ready_by_node(session: Session, *, pool_id: str) -> dict[str, int]:
+    """How many ready replicas of a pool are on each node."""
+    sql = """
+        SELECT node, count(*) AS ready FROM volume
+        WHERE pool_id = ? AND state = 'ready' GROUP BY node
+    """
+    return {row["node"]: row["ready"] for row in _query(session, sql, (pool_id,))}
 
 
 def names_of_pool(transaction: Transaction, *, pool_id: str) -> list[str]:

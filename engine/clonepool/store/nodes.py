@@ -63,6 +63,12 @@ def join(
         "lease": now + lease_s,
     }
     transaction.sql(_JOIN, values)
+    # of an older version's imports it was not written down; whoever has the storage has them
+    for storage in sorted(set(facts.storages) - set(facts.hostless)):
+        transaction.sql(
+            "UPDATE image_version SET node = ? WHERE node = '' AND storage = ?",
+            (facts.name, storage),
+        )
     return before, row is None and not before
 
 

@@ -175,6 +175,8 @@ class Attachment(SQLModel, table=True):
     allocated_at: float | None = None
     changed_at: float
     resumed_release: float | None = None  # when the volume was released that it got back
+    # as JSON, for callers of other nodes than its volume's, once it is granted
+    connection: str | None = None
 
 
 class Volume(SQLModel, table=True):
@@ -372,6 +374,8 @@ class Orphan(SQLModel, table=True):
     seen_at: float
     waited_s: float
     held: str
+    # whose storage it is on, "" on one that every node reaches
+    node: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class Operation(SQLModel, table=True):

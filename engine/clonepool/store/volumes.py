@@ -203,6 +203,17 @@ def fabrics_in_use(session: Session, *, node: str) -> list[str]:
     return list(session.exec(query.distinct()))
 
 
+def has_idle(session: Session, *, node: str, storage: str) -> bool:
+    """Whether a node has volumes on a storage that no server holds."""
+    held = (VolumeState.ATTACHING, VolumeState.ALLOCATED, VolumeState.DETACHING)
+    query = select(tables.Volume.id).where(
+        tables.Volume.node == node,
+        tables.Volume.storage == storage,
+        col(tables.Volume.state).not_in(held),
+    )
+    return session.exec(query.limit(1)).first() is not None
+
+
 def list_growing(session: Session, *, storage: str) -> list[tuple[str, int]]:
     """Full clones that may still grow: (id, generation)."""
     query = select(tables.Volume.id, tables.Volume.generation).where(

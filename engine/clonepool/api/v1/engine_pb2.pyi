@@ -1362,6 +1362,7 @@ class Attachment(_message.Message):
     ALLOCATED_AT_FIELD_NUMBER: _builtins.int
     HOLD_NOTE_FIELD_NUMBER: _builtins.int
     RESUMED_RELEASE_FIELD_NUMBER: _builtins.int
+    WAIT_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: _builtins.str
     """waiting, attached, detaching"""
@@ -1381,6 +1382,8 @@ class Attachment(_message.Message):
     """in answers to Create, Update, and Get with include_secret"""
     hold_note: _builtins.str
     """Why the request's `hold` was no use; in the answer to the call that made the attachment only."""
+    wait_reason: _builtins.str
+    """While waiting: why its pool can't be filled; "" where the pool is being filled."""
     @_builtins.property
     def spec(self) -> Global___AttachmentSpec:
         """without the secret"""
@@ -1420,10 +1423,11 @@ class Attachment(_message.Message):
         allocated_at: _timestamp_pb2.Timestamp | None = ...,
         hold_note: _builtins.str = ...,
         resumed_release: _timestamp_pb2.Timestamp | None = ...,
+        wait_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "connection", b"connection", "created_at", b"created_at", "resumed_release", b"resumed_release", "spec", b"spec", "system_user", b"system_user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "chap_secret", b"chap_secret", "chap_username", b"chap_username", "connection", b"connection", "created_at", b"created_at", "hold_note", b"hold_note", "id", b"id", "image_version", b"image_version", "lease_s", b"lease_s", "place", b"place", "pool_id", b"pool_id", "resumed_release", b"resumed_release", "server_id", b"server_id", "server_name", b"server_name", "spec", b"spec", "state", b"state", "system_user", b"system_user", "volume_generation", b"volume_generation", "volume_id", b"volume_id", "warm", b"warm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_at", b"allocated_at", "chap_secret", b"chap_secret", "chap_username", b"chap_username", "connection", b"connection", "created_at", b"created_at", "hold_note", b"hold_note", "id", b"id", "image_version", b"image_version", "lease_s", b"lease_s", "place", b"place", "pool_id", b"pool_id", "resumed_release", b"resumed_release", "server_id", b"server_id", "server_name", b"server_name", "spec", b"spec", "state", b"state", "system_user", b"system_user", "volume_generation", b"volume_generation", "volume_id", b"volume_id", "wait_reason", b"wait_reason", "warm", b"warm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,7 +18,7 @@ _PHRASES: Final = (
     (re.compile(r"printf\('%!\.17g', ([a-z_.]+)\)"), r"CAST(\1 AS text)"),
     (re.compile(r"\bjson_object\("), "json_build_object("),
     (
-        re.compile(r"\bvalue FROM json_each\((\?)\)"),
+        re.compile(r"\bvalue FROM json_each\((\?|:[a-z_]+)\)"),
         r"value FROM json_array_elements_text(\1::json)",
     ),
     (re.compile(r"\bjson_each\(([a-z_.]+)\)"), r"json_each_text(CAST(\1 AS json))"),

@@ -34,6 +34,23 @@ def upgrade() -> None:
         sa.Column("silent", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "errand",
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("attachment_id", sa.String(), nullable=False),
+        sa.Column("node", sa.String(), nullable=False),
+        sa.Column("force", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("error_kind", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("error", sa.String(), nullable=False),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("ended_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "attachment_id"),
+    )
+    op.create_index("ix_errand_asked", "errand", ["node"], sqlite_where=sa.text("state = 'asked'"))
+    op.add_column("attachment", sa.Column("connection", sa.String(), nullable=True))
+    op.add_column("orphan", sa.Column("node", sa.String(), nullable=False, server_default=""))
     op.add_column(
         "image_version", sa.Column("node", sa.String(), nullable=False, server_default="")
     )
@@ -42,4 +59,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_column("image_version", "node")
+    op.drop_column("orphan", "node")
+    op.drop_column("attachment", "connection")
+    op.drop_index("ix_errand_asked")
+    op.drop_table("errand")
     op.drop_table("node")
