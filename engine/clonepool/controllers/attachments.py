@@ -131,9 +131,8 @@ class Attachments:
             return self._elsewhere.waiting(held)
         return self._full(held, connection)
 
-    def _granted_or_asked(self, held: Held) -> Attachment:
+    def _not_asked(self, held: Held, made: Attachment) -> Attachment:
         """For who does not poll by asking for the attachment: Unavailable, to ask again."""
-        made = self._granted_or_waiting(held)
         if made.state is AttachmentState.WAITING and held.target:
             raise self._elsewhere.asked(held, "was asked to grant it")
         return made
@@ -275,7 +274,8 @@ class Attachments:
                     now=self._context.now(),
                 )
             )
-            updated = self._granted_or_asked(self._get_held(Ref(id=attachment_id)))
+            held = self._get_held(Ref(id=attachment_id))
+            updated = self._not_asked(held, self._granted_or_waiting(held))
         if readdresses:
             self.grant_anew(server_id=held.attachment.server_id)
         return updated
@@ -353,7 +353,8 @@ class Attachments:
         with self._lock(attachment_id):
             held = self._get_held(Ref(id=attachment_id))
             # one that its server uses already must not be given back for a refusal of today
-            return self._granted_or_undone(held) if undone else self._granted_or_asked(held)
+            made = self._granted_or_undone(held) if undone else self._granted_or_waiting(held)
+            return self._not_asked(held, made)
 
     def _leave_queue(self, held: Held) -> None:
         # a poll may have served it in between: then the caller's repetition releases it

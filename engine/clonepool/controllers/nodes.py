@@ -28,17 +28,19 @@ class Nodes:
 
         def change(transaction: Transaction) -> None:
             now = self._context.now()
-            before, came = nodes.join(
+            joined = nodes.join(
                 transaction,
                 facts=self._facts,
                 lease_s=self._context.settings.node_lease_s,
                 now=now,
                 takes_over=not self._context.state.is_shared,
             )
-            if before:
-                text = f"is node {before} under a new name, with all that is on it"
+            if joined.name_before:
+                text = f"is node {joined.name_before} under a new name, with all that is on it"
                 self._tell(transaction, self._facts.name, "NODE_RENAMED", text)
-            elif came and len(nodes.list_all(transaction.session)) > 1:
+            elif joined.silent_since:
+                self._tell_back(transaction, joined.silent_since)
+            elif joined.is_new and len(nodes.list_all(transaction.session)) > 1:
                 text = f"joined, version {self._facts.version}"
                 self._tell(transaction, self._facts.name, "NODE_CAME", text)
 
@@ -54,9 +56,12 @@ class Nodes:
         if silent_since is None:
             self._context.nodes.is_ousted = True
         elif silent_since:
-            ago = format_duration(max(1, round(now - silent_since)))
-            text = f"is back after {ago}; what it was doing meanwhile counts only where nobody else"
-            self._tell(transaction, self._facts.name, "NODE_BACK", f"{text} took it over")
+            self._tell_back(transaction, silent_since)
+
+    def _tell_back(self, transaction: Transaction, silent_since: float) -> None:
+        ago = format_duration(max(1, round(self._context.now() - silent_since)))
+        text = f"is back after {ago}; what others took over meanwhile stays theirs"
+        self._tell(transaction, self._facts.name, "NODE_BACK", text)
 
     def look(self) -> None:
         """Planner's step: see the others, and tell once of those that fell silent."""

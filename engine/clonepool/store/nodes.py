@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import func
@@ -38,10 +38,19 @@ _FALL_SILENT = """
 _HOSTED = ("volume", "operation", "image_version")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """How a node came: for the first time, under a new name, after it was missed (0: was not)."""
+
+    is_new: bool
+    name_before: str
+    silent_since: float
+
+
 def join(
     transaction: Transaction, *, facts: NodeFacts, lease_s: float, now: float, takes_over: bool
-) -> tuple[str, bool]:
-    """Write down that a node starts; returns the name it had before ("": the same), and if it came.
+) -> Joined:
+    """Write down that a node starts.
 
     A machine that changed its name keeps what it has. ``takes_over`` where the database is this
     node's alone: what it says is of itself. Raises FailedPrecondition when the name is another
@@ -50,6 +59,7 @@ def join(
     row = transaction.session.get(node_tables.Node, facts.name)
     if row is not None and row.machine != facts.machine and not takes_over:
         raise _name_taken(row, now=now)
+    silent_since = row.heard_at if row is not None and row.silent else 0.0
     before = _renamed(transaction, facts) if row is None else ""
     values = {
         "name": facts.name,
@@ -69,7 +79,7 @@ def join(
             "UPDATE image_version SET node = ? WHERE node = '' AND storage = ?",
             (facts.name, storage),
         )
-    return before, row is None and not before
+    return Joined(is_new=row is None and not before, name_before=before, silent_since=silent_since)
 
 
 def _name_taken(row: node_tables.Node, *, now: float) -> FailedPrecondition:
