@@ -96,9 +96,7 @@ def test_a_grant_that_could_not_be_noted_is_noted_once_the_database_is_back(
             blocker.execute("BEGIN IMMEDIATE")
             with pytest.raises(Unavailable):
                 rig.attach("b")
-            rig.wait_for(
-                lambda: state._writer._deferred.empty(), what="the note to be refused or written"
-            )
+            rig.wait_for(state._writer._deferred.empty, what="the note to be refused or written")
             blocker.execute("ROLLBACK")
         rig.attach("b")
         for each in (first, rig.attach("c")):
