@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("psycopg")
 pytest.register_assert_rewrite("clonepool.testing.engines")
 
 from clonepool.cli.database import migrate_database  # noqa: E402
