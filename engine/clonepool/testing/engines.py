@@ -100,12 +100,12 @@ class EngineRig:
         beside: EngineRig | None = None,
     ) -> None:
         self.folder = folder
-        self.clock = beside.clock if beside else ManualClock()
+        self.clock: ManualClock = beside.clock if beside else ManualClock()
         self.fabric = fabric or MemoryFabric()
         self._backends: dict[str, StorageBackend] = {}
         self._storages: dict[str, DriverSettings] = {}
         self.add_storage(STORAGE, storage or MemoryBackend(), reserve=reserve)
-        self.settings = Settings(
+        self.settings: Settings = Settings(
             state_dir=folder / "state",
             listen="",
             node=node,
