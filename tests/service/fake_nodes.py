@@ -29,6 +29,7 @@ def node(name: str, **changes: object) -> Node:
         volumes=12,
         attachments=3,
         operations=1,
+        running=2,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 

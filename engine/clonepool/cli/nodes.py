@@ -60,6 +60,7 @@ def show_node(name: str, /, *, json: bool = False) -> None:
             ("volumes", str(node.volumes)),
             ("attachments", str(node.attachments)),
             ("open operations", str(node.operations)),
+            ("running", str(node.running)),
         ]
     )
 
@@ -88,8 +89,8 @@ def drain_node(name: str, /, *, wait: str = "") -> None:
                 lambda: _running(client, name),
                 done=lambda found: not found,
                 timeout_s=timeout_s,
-                waiting_for=lambda found: f"{words.count(found, 'operation')} run at node {name}",
-                way_out="see clonepool operation list --open",
+                waiting_for=lambda found: f"node {name} still runs {found} operations",
+                way_out="see `clonepool operation list --open`, then run it again",
             )
     print(f"node {name} is draining; servers hold {words.count(node.attachments, 'volume')} of it")
 
@@ -123,9 +124,7 @@ def forget_node(name: str, /) -> None:
 
 
 def _running(client: Any, name: str) -> int:
-    request = pb.ListOperationsRequest(open_only=True, page_size=1000)
-    found = client.call("ListOperations", request).operations
-    return sum(work.node == name and work.state == "running" for work in found)
+    return int(client.call("GetNode", pb.GetRequest(name=name)).running)
 
 
 def _row(node: Any) -> tuple[str, ...]:

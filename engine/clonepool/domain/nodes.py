@@ -55,6 +55,7 @@ class Node:
     volumes: int = 0
     attachments: int = 0
     operations: int = 0
+    running: int = 0
 
     @property
     def name(self) -> str:

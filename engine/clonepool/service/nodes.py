@@ -79,6 +79,7 @@ class NodeHandlers:
             volumes=node.volumes,
             attachments=node.attachments,
             operations=node.operations,
+            running=node.running,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -207,12 +208,15 @@ def _loaded(session: Session, found: Mapping[str, Node]) -> dict[str, Node]:
     )
     volumes: dict[str, Any] = {row[0]: (row[1], row[2]) for row in session.exec(held)}
     operations: dict[str, int] = {row[0]: row[1] for row in session.exec(work)}
+    owners = session.exec(select(operation.owner).where(operation.state == "running"))
+    running = Counter(owner.partition("/")[0] for owner in owners)
     return {
         name: replace(
             node,
             volumes=volumes.get(name, (0, 0))[0],
             attachments=volumes.get(name, (0, 0))[1],
             operations=operations.get(name, 0),
+            running=running[name],
         )
         for name, node in found.items()
     }

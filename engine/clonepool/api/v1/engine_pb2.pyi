@@ -2306,6 +2306,7 @@ class Node(_message.Message):
     VOLUMES_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     machine: _builtins.str
@@ -2320,7 +2321,9 @@ class Node(_message.Message):
     attachments: _builtins.int
     """that hold one of them"""
     operations: _builtins.int
-    """queued or running there"""
+    """bound to it, queued or running"""
+    running: _builtins.int
+    """operations that it runs, bound to it or not"""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -2350,10 +2353,11 @@ class Node(_message.Message):
         volumes: _builtins.int = ...,
         attachments: _builtins.int = ...,
         operations: _builtins.int = ...,
+        running: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heard_at", b"heard_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "draining", b"draining", "fabrics", b"fabrics", "heard_at", b"heard_at", "hostless", b"hostless", "listen", b"listen", "machine", b"machine", "name", b"name", "operations", b"operations", "started_at", b"started_at", "state", b"state", "storages", b"storages", "version", b"version", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "draining", b"draining", "fabrics", b"fabrics", "heard_at", b"heard_at", "hostless", b"hostless", "listen", b"listen", "machine", b"machine", "name", b"name", "operations", b"operations", "running", b"running", "started_at", b"started_at", "state", b"state", "storages", b"storages", "version", b"version", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
