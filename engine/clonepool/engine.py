@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
-from clonepool import __version__
+from clonepool import __version__, machine
 from clonepool.config import Settings
 from clonepool.controllers.attachments import Attachments
 from clonepool.controllers.audit import Audit
 from clonepool.controllers.clones import CloneVolume, DeleteVolume
 from clonepool.controllers.context import Context
 from clonepool.controllers.drivers import Drivers
+from clonepool.controllers.errands import Errands
 from clonepool.controllers.events import Events
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.filling import Filling
@@ -22,6 +21,7 @@ from clonepool.controllers.forecasts import Forecasts
 from clonepool.controllers.holds import Holds
 from clonepool.controllers.images import Images
 from clonepool.controllers.imports import DeleteVersion, ImportImage
+from clonepool.controllers.nodes import Nodes
 from clonepool.controllers.operations import Operations
 from clonepool.controllers.orphans import Orphans
 from clonepool.controllers.planner import Planner
@@ -30,13 +30,16 @@ from clonepool.controllers.reconcile import Reconcile
 from clonepool.controllers.scrub import Scrub
 from clonepool.controllers.scrubbing import ScrubVolume
 from clonepool.controllers.servers import Servers
+from clonepool.controllers.takeover import Takeover
 from clonepool.controllers.volumes import Volumes
 from clonepool.controllers.worker import Worker
 from clonepool.domain.facts import EngineFacts
+from clonepool.domain.nodes import NodeFacts
 from clonepool.errors import PermissionDenied
 from clonepool.host_lock import HostLock
 from clonepool.store import drift
-from clonepool.store.state import Clock, State
+from clonepool.store.connections import Clock
+from clonepool.store.state import State
 from clonepool.store.totals import totals
 
 
@@ -44,15 +47,21 @@ class Engine:
     """Everything wired together; what the service layer serves."""
 
     def __init__(
-        self, settings: Settings, *, lock: HostLock, clock: Clock, drivers: Drivers
+        self, settings: Settings, *, lock: HostLock, clock: Clock | None, drivers: Drivers
     ) -> None:
         self._settings = settings
         self._lock = lock
-        self._started_at = clock()
         drivers.check()
-        self._state = State(folder=settings.state_dir, node=settings.node, clock=clock)
+        self._state = State(
+            folder=settings.state_dir,
+            node=settings.node,
+            clock=clock,
+            url=settings.database,
+            key_path=settings.secret_key_file,
+        )
+        self._started_at = self._state.clock()
         self._drivers = drivers
-        drivers.expect(partial(_on_record, self._state))
+        drivers.expect(self._on_record)
         context = Context(state=self._state, drivers=self._drivers, settings=settings)
         self._exports = Exports(context)
         self.images = Images(context)
@@ -66,6 +75,8 @@ class Engine:
         self.events = Events(context)
         self.forecasts = Forecasts(context)
         self.holds = Holds(context)
+        self.nodes = Nodes(context, _node_facts(settings, drivers))
+        self._errands = Errands(context, self.attachments, self._exports)
         self.reconcile = Reconcile(context, self._exports)
         self._worker = Worker(
             context,
@@ -76,12 +87,15 @@ class Engine:
                 "delete_volume": DeleteVolume(context),
                 "scrub_volume": ScrubVolume(context),
             },
+            beat=self.nodes.beat,
         )
         self._planner = Planner(context, self._steps(context))
 
     def _steps(self, context: Context) -> Sequence[Callable[[], None]]:
         """What the planner looks after, in this order."""
         return (
+            self.nodes.look,
+            Takeover(context, self._exports).look,
             self.attachments.tidy,
             self.holds.tidy,
             Filling(context, self.scrub).plan_all,
@@ -91,12 +105,13 @@ class Engine:
 
     @classmethod
     def open(
-        cls, settings: Settings, *, clock: Clock = time.time, drivers: Drivers | None = None
+        cls, settings: Settings, *, clock: Clock | None = None, drivers: Drivers | None = None
     ) -> Engine:
         """Open (and migrate) the state, connect drivers; starts nothing yet.
 
-        ``drivers`` takes the place of those that the settings name. Raises FailedPrecondition when
-        another engine has the state folder.
+        ``drivers`` takes the place of those that the settings name, ``clock`` that of the
+        database's or the machine's. Raises FailedPrecondition when another engine has the state
+        folder.
         """
         _make_folder(settings.state_dir)
         lock = HostLock(settings.state_dir / "engine.lock")
@@ -112,9 +127,20 @@ class Engine:
         """The quarantine of what no row accounts for."""
         return self.reconcile.orphans
 
+    def _on_record(self, storage: str) -> Collection[str]:
+        """The objects that should be on a storage of this node's for certain."""
+        place = "" if self._drivers.is_hostless(storage) else self._state.node
+        with self._state.read() as session:
+            return drift.rows_of_storage(session, storage=storage, node=place).resting_names()
+
     def start(self) -> None:
-        """Start the background threads: first what a crash left, then the controllers."""
+        """Start the background threads: first what a crash left, then the controllers.
+
+        Raises FailedPrecondition when another machine has this node's name.
+        """
+        self.nodes.join()
         self._exports.start()
+        self._errands.start()
         self._worker.start()
         self._planner.start()
         self.reconcile.start()
@@ -123,6 +149,7 @@ class Engine:
         """Stop background work at the next safe point and close the state; exports stay."""
         self.reconcile.stop()
         self._planner.stop()
+        self._errands.stop()
         self._worker.stop()
         self._exports.stop()
         self._drivers.close()
@@ -144,10 +171,16 @@ class Engine:
             )
 
 
-def _on_record(state: State, storage: str) -> Collection[str]:
-    """The objects that should be on a storage for certain."""
-    with state.read() as session:
-        return drift.rows_of_storage(session, storage=storage).resting_names()
+def _node_facts(settings: Settings, drivers: Drivers) -> NodeFacts:
+    return NodeFacts(
+        name=settings.node,
+        machine=machine.identity(settings.state_dir),
+        version=__version__,
+        listen=settings.listen,
+        storages=tuple(sorted(settings.storages)),
+        hostless=drivers.hostless_storages(),
+        fabrics=tuple(sorted(settings.fabrics)),
+    )
 
 
 def _make_folder(folder: Path) -> None:

@@ -34,6 +34,7 @@ from clonepool.domain.work import Event, Operation, ScrubRecord, ScrubRun
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
 from tests.service.fake_forecasts import FakeForecasts
 from tests.service.fake_holds import SPENT, FakeHolds
+from tests.service.fake_nodes import FakeNodes
 from tests.service.fake_values import (
     GIB,
     NOW,
@@ -372,6 +373,7 @@ class FakeEngine:
     """Passed where an Engine is wanted; ``start_failure`` makes ``start`` raise."""
 
     def __init__(self) -> None:
+        self.engine_id = "engine-1"
         self.images = FakeImages("image")
         self.pools = FakePools("pool")
         self.servers = FakeServers("server")
@@ -381,6 +383,7 @@ class FakeEngine:
         self.audit = FakeAudit()
         self.operations = FakeOperations("operation")
         self.orphans = FakeOrphans("orphan")
+        self.nodes = FakeNodes()
         self.events = FakeEvents()
         self.forecasts = FakeForecasts()
         self.holds = FakeHolds()
@@ -402,7 +405,7 @@ class FakeEngine:
         return EngineFacts(
             version="0.1.0",
             node="node1",
-            engine_id="engine-1",
+            engine_id=self.engine_id,
             started_at=NOW,
             storages=(
                 StorageFacts(

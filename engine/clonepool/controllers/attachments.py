@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from clonepool.controllers.claiming import claimed, tell_resumed
+from clonepool.controllers import claiming
 from clonepool.controllers.context import Context
+from clonepool.controllers.elsewhere import Elsewhere
 from clonepool.controllers.exports import Exports
+from clonepool.controllers.granted import GrantedNotes
 from clonepool.controllers.grants import Grants
 from clonepool.crash_points import Point, reach
 from clonepool.domain.content import attachment_document, canonical, digest
@@ -19,6 +21,7 @@ from clonepool.domain.model import (
     Attachment,
     AttachmentSpec,
     ChapAccount,
+    Connection,
     PageRequest,
     Ref,
 )
@@ -55,14 +58,17 @@ class Attachments:
     def __init__(self, context: Context, exports: Exports) -> None:
         self._context = context
         self._exports = exports
+        self._elsewhere = Elsewhere(context)
         self._tidied_at = 0.0
         self._grants = Grants(context, exports)
+        self._notes = GrantedNotes(context)
 
     def create(self, *, spec: AttachmentSpec, token: str, hold: str = "") -> Attachment:
         """Allocate, or take a place in the queue; repeat to poll. The answer has the secret.
 
         ``hold`` is a ticket. One that is no use is no error: the answer's ``hold_note`` says why.
         """
+        self._elsewhere.check_takes_claims(spec.name)
         attachment_id = allocation.new_id()
         document = attachment_document(spec)
         request = allocation.ClaimRequest(
@@ -76,11 +82,12 @@ class Attachments:
             lease_s=self.lease_s,
             reach=self._reach,
             hold=hold,
+            avoid=tuple(self._context.nodes.out),
         )
         # held from before the claim: nobody can release what is still being granted
         with self._lock(attachment_id):
             held, note = self._context.state.write(
-                lambda transaction: claimed(transaction, request)
+                lambda transaction: claiming.claimed(transaction, request)
             )
             self._context.signals.plan.set()
             if held.attachment.id == attachment_id:
@@ -92,8 +99,9 @@ class Attachments:
         try:
             return self._granted_or_waiting(held)
         except _NO_REPETITION_MENDS:
-            self._begin_release(held)
-            self._finish_release(held)
+            if not self._elsewhere.holds(held):
+                self._begin_release(held)
+                self._finish_release(held)
             raise
 
     def _create_again(self, attachment_id: str) -> Attachment:
@@ -114,18 +122,51 @@ class Attachments:
                 self._granted_or_waiting(held)
             except _NO_REPETITION_MENDS as error:
                 if self._context.drivers.fabric(held.fabric).sessions(held.target):
-                    self._grants.note(attachment_id)
+                    self._notes.note(attachment_id)
                     raise
                 self._begin_release(held, why=f"it can't be had: {error}")
                 self._finish_release(held)
 
     def _granted_or_waiting(self, held: Held) -> Attachment:
         if held.attachment.state is not AttachmentState.ATTACHED:
-            return held.attachment
+            return self._elsewhere.with_wait_reason(held.attachment)
+        if self._elsewhere.holds(held):
+            return self._granted_elsewhere(held)
         connection = self._grants.grant(held)
         if held.volume_state == VolumeState.ATTACHING:
-            self._grants.note(held.attachment.id)
+            self._notes.note(held.attachment.id)
         return self._grants.full(held, connection)
+
+    def _granted_elsewhere(self, held: Held) -> Attachment:
+        try:
+            connection = self._elsewhere.granted(held)
+        except _NO_REPETITION_MENDS:
+            # refused before it ever was granted: as at home, nothing of it is left behind
+            if held.volume_state == VolumeState.ATTACHING:
+                self._begin_release(held)
+                self._elsewhere.release(held, force=True)
+            raise
+        if connection is None:
+            return self._elsewhere.waiting(held)
+        return self._grants.full(held, connection)
+
+    def _not_asked(self, held: Held, made: Attachment) -> Attachment:
+        """For who does not poll by asking for the attachment: Unavailable, to ask again."""
+        if made.state is AttachmentState.WAITING and held.target:
+            raise self._elsewhere.asked(held, "was asked to grant it")
+        return made
+
+    def grant_here(self, *, attachment_id: str) -> Connection | None:
+        """Grant an attachment of this node's for a caller of another; None when it is not there."""
+        with self._lock(attachment_id):
+            held = self._get_held(Ref(id=attachment_id))
+            if held.attachment.state is not AttachmentState.ATTACHED or self._elsewhere.holds(held):
+                return None
+            return self._grants.grant(held)
+
+    def look_here(self, *, attachment_id: str) -> None:
+        """Raise FailedPrecondition when the server of one of this node's is logged in."""
+        self._refuse_busy(self._get_held(Ref(id=attachment_id)), force=False)
 
     def _digest(self, spec: AttachmentSpec, document: Mapping[str, Any]) -> str:
         fingerprint = self._context.state.secrets.fingerprint(spec.chap.secret)
@@ -146,7 +187,7 @@ class Attachments:
     def get(self, *, ref: Ref) -> Attachment:
         """One attachment, secret included. Raises NotFound."""
         held = self._get_held(ref)
-        return self._grants.full(held, self._grants.connection(held))
+        return self._grants.full(held, self._connection(held))
 
     def list(
         self, *, page: PageRequest, pool: str = "", server: str = ""
@@ -160,13 +201,18 @@ class Attachments:
 
     def _described(self, held: Held) -> Attachment:
         try:
-            connection = self._grants.connection(held)
+            connection = self._connection(held)
         except ClonepoolError:
             # a fabric that is away must not hide who holds what
             connection = None
         account = ChapAccount(username=held.chap_username, secret="")
         chap = None if held.chap_mode is ChapMode.NONE or not held.target else account
         return replace(held.attachment, connection=connection, chap=chap)
+
+    def _connection(self, held: Held) -> Connection | None:
+        if held.target and self._elsewhere.holds(held):
+            return self._elsewhere.known(held)
+        return self._grants.connection(held)
 
     def _get_held(self, ref: Ref) -> Held:
         with self._context.state.read() as session:
@@ -200,7 +246,8 @@ class Attachments:
                     now=self._context.now(),
                 )
             )
-            updated = self._granted_or_waiting(self._get_held(Ref(id=attachment_id)))
+            held = self._get_held(Ref(id=attachment_id))
+            updated = self._not_asked(held, self._granted_or_waiting(held))
         if readdresses:
             self.grant_anew(server_id=held.attachment.server_id)
         return updated
@@ -224,8 +271,12 @@ class Attachments:
         for held in self._of_server(server_id):
             with self._lock(held.attachment.id):
                 fresh = self._get_held(Ref(id=held.attachment.id))
-                if fresh.attachment.state is AttachmentState.ATTACHED:
+                if fresh.attachment.state is not AttachmentState.ATTACHED:
+                    continue
+                if not self._elsewhere.holds(fresh):
                     self._grants.grant(fresh)
+                elif self._elsewhere.granted(fresh) is None:
+                    raise self._elsewhere.asked(fresh, "was asked to grant it")
 
     def _of_server(self, server_id: str) -> Sequence[Held]:
         with self._context.state.read() as session:
@@ -241,6 +292,9 @@ class Attachments:
             if held.attachment.state is AttachmentState.WAITING:
                 self._leave_queue(held)
                 return
+            if self._elsewhere.holds(held):
+                forced = force or held.attachment.spec.force_detach
+                raise self._elsewhere.release(held, force=forced)
             if held.attachment.state is AttachmentState.ATTACHED:
                 self._refuse_busy(held, force=force or held.attachment.spec.force_detach)
                 self._begin_release(held)
@@ -263,7 +317,7 @@ class Attachments:
             )
             if undone:
                 held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=now)
-                tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
+                claiming.tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
             return attachment_id, undone
 
         attachment_id, undone = self._context.state.write(change)
@@ -271,7 +325,8 @@ class Attachments:
         with self._lock(attachment_id):
             held = self._get_held(Ref(id=attachment_id))
             # one that its server uses already must not be given back for a refusal of today
-            return self._granted_or_undone(held) if undone else self._granted_or_waiting(held)
+            made = self._granted_or_undone(held) if undone else self._granted_or_waiting(held)
+            return self._not_asked(held, made)
 
     def _leave_queue(self, held: Held) -> None:
         # a poll may have served it in between: then the caller's repetition releases it
@@ -286,6 +341,9 @@ class Attachments:
 
     def _refuse_busy(self, held: Held, *, force: bool) -> None:
         if force or not held.target:
+            return
+        if self._elsewhere.holds(held):
+            self._elsewhere.check_idle(held)
             return
         fabric = self._context.drivers.fabric(held.fabric)
         sessions = fabric.sessions(held.target)
@@ -324,7 +382,7 @@ class Attachments:
 
         def change(transaction: Transaction) -> None:
             now = self._context.now()
-            release.finish(transaction, held=held, node=self._context.state.node, now=now)
+            release.finish(transaction, held=held, now=now)
             text = (
                 f"server {held.attachment.server_name} of {held.attachment.system_user} gave "
                 f"back volume {held.attachment.volume_id}"
@@ -341,15 +399,19 @@ class Attachments:
         self._tidied_at = self._context.now()
         before = self._context.now() - _LEFT_BEHIND_S
         with self._context.state.read() as session:
-            detaching = attachments.list_detaching(session, before=before)
-            attaching = attachments.list_attaching(session, before=before)
+            # those of another node are that one's
+            node = self._context.state.node
+            detaching = attachments.list_detaching(session, node=node, before=before)
+            attaching = attachments.list_attaching(session, node=node, before=before)
             expired = attachments.has_expired_waiters(session, now=self._context.now())
         for held in detaching:
             self._tidy_one(held, lambda each: self.delete(attachment_id=each, force=True))
         for held in attaching:
             self._tidy_one(held, self._grant_what_was_left)
         if expired:
-            self._context.state.write(self._drop_expired)
+            self._context.state.write(
+                lambda transaction: claiming.drop_expired(transaction, now=self._context.now())
+            )
 
     @staticmethod
     def _tidy_one(held: Held, step: Callable[[str], object]) -> None:
@@ -358,13 +420,6 @@ class Attachments:
         except ClonepoolError as error:
             # it stays in its "-ing" state and is tried again; the others must not wait for it
             log.warning("attachment %s: %s", held.attachment.spec.name, error)
-
-    def _drop_expired(self, transaction: Transaction) -> None:
-        now = self._context.now()
-        for name, pool in release.drop_expired_waiters(transaction, now=now):
-            text = f"left the queue of pool {pool}: its caller stopped asking"
-            subject = f"attachment/{name}"
-            events.add(transaction, now=now, subject=subject, reason="WAIT_EXPIRED", message=text)
 
     def _lock(self, attachment_id: str) -> threading.RLock:
         return self._context.locks.of(attachment_id)

@@ -1,9 +1,9 @@
-"""The claim of an attachment, and what the events say of it."""
+"""A claim with what is told of it, in one transaction."""
 
 from __future__ import annotations
 
 from clonepool.domain.states import Severity
-from clonepool.store import allocation, attachments, events
+from clonepool.store import allocation, attachments, events, release
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration
@@ -11,9 +11,9 @@ from clonepool.units import format_duration
 
 def claimed(transaction: Transaction, request: allocation.ClaimRequest) -> tuple[Held, str]:
     """What there is, and why the request's ticket was no use to a new attachment."""
-    found = allocation.claim(transaction, request)
+    made = allocation.claim(transaction, request)
     held = attachments.in_transaction(
-        transaction, attachment_id=found.attachment_id, now=request.now
+        transaction, attachment_id=made.attachment_id, now=request.now
     )
     subject = f"attachment/{held.attachment.spec.name}"
     if held.attachment.allocated_at == request.now and held.attachment.resumed_release:
@@ -21,11 +21,11 @@ def claimed(transaction: Transaction, request: allocation.ClaimRequest) -> tuple
     elif held.attachment.allocated_at == request.now:
         text = (
             f"server {held.attachment.server_name} of {held.attachment.system_user} got volume "
-            f"{held.attachment.volume_id}{_by_ticket(request, found)}"
+            f"{held.attachment.volume_id}{_by_ticket(request, made)}"
         )
         events.add(transaction, now=request.now, subject=subject, reason="ATTACHED", message=text)
-    if found.note:
-        text = f"{found.note}; it goes on as one without a ticket"
+    if made.note:
+        text = f"{made.note}; it goes on as one without a ticket"
         events.add(
             transaction,
             now=request.now,
@@ -34,17 +34,17 @@ def claimed(transaction: Transaction, request: allocation.ClaimRequest) -> tuple
             message=text,
             severity=Severity.WARNING,
         )
-    return held, found.note
+    return held, made.note
 
 
-def _by_ticket(request: allocation.ClaimRequest, found: allocation.Claimed) -> str:
-    if found.left is None:
+def _by_ticket(request: allocation.ClaimRequest, claimed: allocation.Claimed) -> str:
+    if claimed.left is None:
         return ""
-    return f" by ticket {request.hold}, which has {found.left} more of pool {request.spec.pool}"
+    return f" by ticket {request.hold}, which has {claimed.left} more of pool {request.spec.pool}"
 
 
 def tell_resumed(transaction: Transaction, held: Held, *, reason: str, now: float) -> None:
-    """An event that a volume came back, and how long it was away."""
+    """Tell that a server has the volume again that it had."""
     attachment = held.attachment
     ago = format_duration(max(0.0, now - (attachment.resumed_release or now)))
     text = (
@@ -53,3 +53,11 @@ def tell_resumed(transaction: Transaction, held: Held, *, reason: str, now: floa
     )
     subject = f"attachment/{attachment.spec.name}"
     events.add(transaction, now=now, subject=subject, reason=reason, message=text)
+
+
+def drop_expired(transaction: Transaction, *, now: float) -> None:
+    """Take those out of the queues whose callers stopped asking, and tell of each."""
+    for name, pool in release.drop_expired_waiters(transaction, now=now):
+        text = f"left the queue of pool {pool}: its caller stopped asking"
+        subject = f"attachment/{name}"
+        events.add(transaction, now=now, subject=subject, reason="WAIT_EXPIRED", message=text)

@@ -84,11 +84,12 @@ class Forecasts:
         return found
 
     def _busy(self, leaving: list[Held]) -> frozenset[str]:
-        """Those whose server is logged in, and that are not forced off."""
+        """Those whose server is logged in, and that are not forced off; of other nodes none."""
         busy = set()
         for held in leaving:
             spec = held.attachment.spec
-            if spec.force_detach or not held.target:
+            is_here = held.node == self._context.state.node
+            if spec.force_detach or not held.target or not is_here:
                 continue
             try:
                 if self._context.drivers.fabric(held.fabric).sessions(held.target):

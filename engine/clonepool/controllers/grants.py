@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 from clonepool.controllers.context import Context
@@ -10,19 +9,15 @@ from clonepool.controllers.exports import Exports
 from clonepool.crash_points import Point, reach
 from clonepool.domain.model import Attachment, Connection
 from clonepool.errors import NotFound
-from clonepool.store import release
 from clonepool.store.attachments import Held
-from clonepool.store.writer import Transaction
 
 
 class Grants:
-    """Grants what is claimed, and notes it. Whoever calls holds the attachment's lock."""
+    """Grants what is claimed. Whoever calls holds the attachment's lock."""
 
     def __init__(self, context: Context, exports: Exports) -> None:
         self._context = context
         self._exports = exports
-        self._granted: list[str] = []
-        self._noting = threading.Lock()
 
     def grant(self, held: Held) -> Connection:
         """Admit the server; may be repeated. An export that is lost is made again first."""
@@ -47,23 +42,6 @@ class Grants:
             connection = fabric.grant(spec, access)
         reach(Point.GRANTED)
         return connection
-
-    def note(self, attachment_id: str) -> None:
-        """Write down that it is granted, without waiting until that is durable.
-
-        The claim is durable, and after a crash it is granted again. What is granted until the
-        next commit is noted by one change.
-        """
-        with self._noting:
-            self._granted.append(attachment_id)
-            if len(self._granted) > 1:
-                return
-        self._context.state.defer(self._write_granted)
-
-    def _write_granted(self, transaction: Transaction) -> None:
-        with self._noting:
-            granted, self._granted = self._granted, []
-        release.mark_allocated(transaction, attachment_ids=granted, now=self._context.now())
 
     def connection(self, held: Held) -> Connection | None:
         """How the server reaches its volumes; None while it waits for one."""

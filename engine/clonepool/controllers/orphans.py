@@ -12,7 +12,13 @@ from clonepool.crash_points import Point, reach
 from clonepool.domain.drift import Orphan, list_names, waited_s, why_held
 from clonepool.domain.model import PageRequest
 from clonepool.domain.states import Severity
-from clonepool.errors import ClonepoolError, FailedPrecondition, InvalidArgument, NotFound
+from clonepool.errors import (
+    ClonepoolError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from clonepool.store import orphans
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration, format_size
@@ -42,11 +48,15 @@ class Orphans:
     def delete(self, *, storage: str, name: str) -> None:
         """Delete one at once, held or not; one that is gone already is no error.
 
-        Raises FailedPrecondition for what is there but not in quarantine.
+        Raises FailedPrecondition for what is there but not in quarantine, Unavailable for what
+        another node has to delete.
         """
-        backend = self._context.drivers.backend(storage)
         with self._context.state.read() as session:
             orphan = orphans.find(session, storage=storage, name=name)
+        if orphan is not None and orphan.node not in ("", self._context.state.node):
+            text = f"object {name} is on storage {storage} of node {orphan.node}; ask that node"
+            raise Unavailable(text, reason="OTHER_NODE")
+        backend = self._context.drivers.backend(storage)
         if orphan is None and not _is_there(backend, name):
             return
         if orphan is None or not self._delete(orphan, why="asked for"):
@@ -66,7 +76,8 @@ class Orphans:
     ) -> None:
         """Compare the quarantine with what a storage holds without a row; delete what is due."""
         with self._context.state.read() as session:
-            known = orphans.of_storage(session, storage=storage)
+            place = self._context.place_of(storage)
+            known = orphans.of_storage(session, storage=storage, node=place)
         if not strays and not known:
             return
         there = {name: info for name, info in strays.items() if _is_there(backend, name)}
@@ -90,6 +101,7 @@ class Orphans:
             seen_at=now,
             waited_s=0.0,
             held=held,
+            node=self._context.place_of(storage),
         )
         if before is None:
             return fresh

@@ -17,7 +17,7 @@ from clonepool.domain.model import (
     ScrubPolicy,
 )
 from clonepool.domain.policy import scrub_problem
-from clonepool.errors import FailedPrecondition, ResourceExhausted
+from clonepool.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from clonepool.store import events, images, operations, pools
 from clonepool.store.writer import Transaction
 
@@ -54,7 +54,14 @@ class Pools:
         with self._context.state.read() as session:
             image = images.get(session, ref=Ref(name=spec.master_image))
         self._context.drivers.fabric(spec.fabric)
-        storage = image.spec.storage
+        storage, node = image.spec.storage, image.latest.node
+        if not self._context.is_here(node=node, storage=storage):
+            where = f"node {node}" if node else f"a node with storage {storage}"
+            text = (
+                f"master image {spec.master_image} is on {where}, which knows what its storage "
+                f"can do; ask that node to make or change pool {spec.name}"
+            )
+            raise Unavailable(text, reason="OTHER_NODE")
         can = self._context.drivers.backend(storage).capabilities()
         _check_scrub(spec.scrub, can, storage=storage)
         space.check_clone_mode(self._context, storage=storage, mode=spec.clone_mode)

@@ -138,7 +138,7 @@ class Reconcile:
 
     def _storage_rows(self, name: str) -> StorageRows:
         with self._context.state.read() as session:
-            return drift.rows_of_storage(session, storage=name)
+            return drift.rows_of_storage(session, storage=name, node=self._context.place_of(name))
 
     def _fabric(self, name: str) -> None:
         fabric = self._context.drivers.fabric(name)
@@ -158,7 +158,7 @@ class Reconcile:
 
     def _fabric_rows(self, name: str) -> frozenset[VolumeRow]:
         with self._context.state.read() as session:
-            return drift.rows_of_fabric(session, fabric=name)
+            return drift.rows_of_fabric(session, fabric=name, node=self._context.state.node)
 
     def _tell_put_right(self, name: str, changed: frozenset[str]) -> None:
         if changed:

@@ -8,6 +8,7 @@ from clonepool.controllers.erasing import Erasing
 from clonepool.controllers.worker import Control, Finish
 from clonepool.crash_points import Point, reach
 from clonepool.domain.model import ImageVersion, ReplicaPool, Volume
+from clonepool.domain.nodes import work_place
 from clonepool.domain.policy import KEEPS_TO_WINDOWS, MAX_SCRUB_ATTEMPTS, backoff_s
 from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VerifyMode, VolumeState
@@ -118,8 +119,10 @@ class ScrubVolume:
             read_back="",
             error="",
         )
+        # what any node can clone, any may
+        place = work_place(node=version.node and volume.node, storage=version.storage)
         operations.add_for_volume(
-            transaction, kind="clone_volume", volume_id=volume.id, node=volume.node, now=now
+            transaction, kind="clone_volume", volume_id=volume.id, node=place, now=now
         )
 
     def _count(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from clonepool.controllers.attachments import Attachments
 from clonepool.controllers.context import Context
+from clonepool.controllers.elsewhere import NODE_ASKED
 from clonepool.domain.content import server_digest
 from clonepool.domain.model import PageRequest, Ref, Server, ServerSpec
 from clonepool.errors import Unavailable
@@ -55,9 +56,9 @@ class Servers:
         try:
             # unchanged too: an earlier try may have been cut off between the row and the grant
             self._attachments.grant_anew(server_id=server_id)
-        except Unavailable:
-            # labels don't need the fabric
-            if before.spec.initiator != spec.initiator:
+        except Unavailable as error:
+            # labels don't need the fabric; what was asked of another node is not done yet
+            if error.reason == NODE_ASKED or before.spec.initiator != spec.initiator:
                 raise
         return self.get(ref=Ref(id=server_id))
 

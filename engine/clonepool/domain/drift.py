@@ -132,6 +132,7 @@ class Orphan:
     seen_at: float
     waited_s: float
     held: str
+    node: str = ""  # whose storage it is on, "" on one that every node reaches
 
 
 def is_ours(name: str) -> bool:

@@ -102,6 +102,7 @@ class ImageVersion:
     writable: ImagePortion | None
     error: str
     created_at: float
+    node: str = ""  # where it lies, "" on a storage that every node reaches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +276,7 @@ class Attachment:
     ``place`` counts from 1 while WAITING, else 0. ``warm`` says that it never had to wait.
     ``hold_note`` tells who has just made it why the ticket that came along was no use.
     ``resumed_release`` is when the volume was released that it got back, None for a replica.
+    ``wait_reason`` says why its pool can't be filled, where it waits for that.
     """
 
     id: str
@@ -295,6 +297,7 @@ class Attachment:
     allocated_at: float | None
     hold_note: str = ""
     resumed_release: float | None = None
+    wait_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain import facts, model
+from clonepool.domain.nodes import is_any
 from clonepool.domain.states import SystemUserKind, VolumeState
 from clonepool.domain.work import Event, Operation, ScrubRecord, ScrubRun
 
@@ -132,6 +133,7 @@ def attachment(
         allocated_at=timestamp(value.allocated_at),
         hold_note=value.hold_note,
         resumed_release=timestamp(value.resumed_release),
+        wait_reason=value.wait_reason,
     )
 
 
@@ -213,7 +215,7 @@ def operation(work: Operation) -> pb.Operation:
         kind=work.kind,
         subject=work.subject,
         state=work.state,
-        node=work.node,
+        node="" if is_any(work.node) else work.node,
         attempt=work.attempt,
         run_after=timestamp(work.run_after),
         progress_bytes=work.progress_bytes,

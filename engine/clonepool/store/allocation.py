@@ -7,6 +7,7 @@ many callers as there are, which at 64 of them took three times as long as the s
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,16 +41,19 @@ _POOL = f"""
 """  # noqa: S608 - texts of ours, values bound
 # who waits ahead keeps the replica that is meant for it, and who holds a ticket what is held for
 # it: skip as many as there are before us
-_TAKE = f"""
+_TAKE_FROM = f"""
     UPDATE volume SET state = 'attaching', attachment_id = :attachment, changed_at = :now,
         last_attachment_id = :attachment, last_user_name = :user_name, last_user_kind = :user_kind,
         last_server = :server, last_allocated_at = :now
     WHERE n = (
         SELECT n FROM volume
-        WHERE pool_id = :pool AND state = 'ready' AND image_version_id = :version
+        WHERE pool_id = :pool AND state = 'ready' AND image_version_id = :version {{serving}}
         ORDER BY changed_at, n LIMIT 1 OFFSET {allocation_holds.AHEAD})
     RETURNING id, generation, (SELECT number FROM image_version WHERE id = :version)
 """  # noqa: S608 - texts of ours, values bound
+# only where a node is out: to look at it costs each replica that is skipped a row
+_SERVING = "AND node NOT IN (SELECT value FROM json_each(:avoid))"
+_TAKE, _TAKE_SERVING = (_TAKE_FROM.format(serving=text) for text in ("", _SERVING))
 _INSERT = """
     INSERT INTO attachment(id, name, pool_id, server_id, user_name, user_kind, state, lease_until,
         warm, volume_id, volume_generation, image_version, spec, chap_mode, chap_username,
@@ -88,6 +92,7 @@ class ClaimRequest:
     now: float
     lease_s: float
     reach: Callable[[str], Reach]  # of a fabric's name
+    avoid: tuple[str, ...] = ()  # nodes that nothing is handed out of now
     hold: str = ""  # a ticket; not part of what makes two requests the same
 
 
@@ -165,7 +170,14 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> Claimed:
     values = _new_values(request, pool=pool, user=user, server=server)
     values |= _chap_values(transaction, request, fabric=pool.fabric, has_chap=reach.chap)
     turn = allocation_holds.turn(transaction, ticket=request.hold, pool_id=pool.id, now=request.now)
-    taken = _take(transaction, request.spec, values, version_id=pool.version_id, turn=turn)
+    taken = _take(
+        transaction,
+        request.spec,
+        values,
+        version_id=pool.version_id,
+        turn=turn,
+        avoid=request.avoid,
+    )
     if taken is None:
         _check_may_wait(transaction, pool=pool, name=request.spec.pool, now=request.now)
         values |= {"lease": request.now + request.lease_s}
@@ -289,6 +301,7 @@ def _take(
     *,
     version_id: str | None,
     turn: Turn,
+    avoid: tuple[str, ...],
 ) -> tuple[Any, ...] | None:
     """The volume that it had, where it is to be resumed and is still there; else a replica."""
     if spec.resume_released:
@@ -297,7 +310,10 @@ def _take(
             values["resumed"] = back.released_at
             return back.volume_id, back.generation, back.image_version
     parameters = {**values, "version": version_id, "place": turn.place, "hold": turn.hold}
-    row: tuple[Any, ...] | None = transaction.sql(_TAKE, parameters).fetchone()
+    if avoid:
+        parameters["avoid"] = json.dumps(avoid)
+    take = _TAKE_SERVING if avoid else _TAKE
+    row: tuple[Any, ...] | None = transaction.sql(take, parameters).fetchone()
     return row
 
 
@@ -373,7 +389,14 @@ def _serve_waiter(
     turn = allocation_holds.turn(
         transaction, ticket=request.hold, pool_id=pool.id, now=request.now, place=n
     )
-    taken = _take(transaction, request.spec, values, version_id=pool.version_id, turn=turn)
+    taken = _take(
+        transaction,
+        request.spec,
+        values,
+        version_id=pool.version_id,
+        turn=turn,
+        avoid=request.avoid,
+    )
     if taken is not None:
         transaction.sql(_SERVE_WAITER, values | _taken_values(request.spec, taken))
     elif pool.stopped_reason:

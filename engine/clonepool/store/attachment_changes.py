@@ -48,7 +48,8 @@ def change(
     username = allocation.chap_username(spec, attachment.volume_id, attachment.volume_generation)
     cursor = transaction.sql(
         "UPDATE attachment SET spec = ?, chap_mode = ?, chap_username = ?, chap_secret = ?, "
-        "force_detach = ?, token_digest = ?, changed_at = ? WHERE id = ? AND state != 'detaching'",
+        "force_detach = ?, token_digest = ?, changed_at = ?, connection = NULL "
+        "WHERE id = ? AND state != 'detaching'",
         (
             document,
             chap_mode.value,

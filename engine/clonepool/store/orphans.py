@@ -14,16 +14,16 @@ from clonepool.store.writer import Transaction
 
 _KEEP = """
     INSERT INTO orphan(storage, name, size_bytes, used_bytes, first_seen_at, seen_at, waited_s,
-        held)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        held, node)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (storage, name) DO UPDATE SET size_bytes = excluded.size_bytes,
         used_bytes = excluded.used_bytes, seen_at = excluded.seen_at,
         waited_s = excluded.waited_s, held = excluded.held
 """
 # the names are made of the ids: a volume's generation, or a version's two portions
 _HAS_ROW = """
-    SELECT EXISTS (SELECT 1 FROM volume WHERE 'vol-' || id || '-g' || generation = ?1)
-        OR EXISTS (SELECT 1 FROM image_version WHERE ?1 IN ('img-' || id || '-ro',
+    SELECT EXISTS (SELECT 1 FROM volume WHERE 'vol-' || id || '-g' || generation = :name)
+        OR EXISTS (SELECT 1 FROM image_version WHERE :name IN ('img-' || id || '-ro',
             'img-' || id || '-rw'))
 """
 _BETWEEN = "/"
@@ -42,6 +42,7 @@ def keep(transaction: Transaction, orphan: Orphan) -> None:
             orphan.seen_at,
             orphan.waited_s,
             orphan.held,
+            orphan.node,
         ),
     )
 
@@ -54,12 +55,16 @@ def forget(transaction: Transaction, *, storage: str, names: Iterable[str]) -> N
 
 def has_row(transaction: Transaction, *, name: str) -> bool:
     """Whether a row accounts for an object by now."""
-    return bool(transaction.sql(_HAS_ROW, (name,)).fetchone()[0])
+    return bool(transaction.sql(_HAS_ROW, {"name": name}).fetchone()[0])
 
 
-def of_storage(session: Session, *, storage: str) -> dict[str, Orphan]:
-    """The quarantine of one storage, by name."""
-    query = select(tables.Orphan).where(tables.Orphan.storage == storage)
+def of_storage(session: Session, *, storage: str, node: str) -> dict[str, Orphan]:
+    """The quarantine of one storage of a node, or, for "", of all nodes, by name."""
+    query = select(tables.Orphan).where(
+        # "" in an older version's rows too
+        tables.Orphan.storage == storage,
+        col(tables.Orphan.node).in_((node, "")),
+    )
     return {row.name: _orphan(row) for row in session.exec(query)}
 
 
@@ -94,4 +99,5 @@ def _orphan(row: tables.Orphan) -> Orphan:
         seen_at=row.seen_at,
         waited_s=row.waited_s,
         held=row.held,
+        node=row.node,
     )

@@ -17,7 +17,8 @@ from clonepool.store.allocation import already_exists
 from clonepool.store.writer import Transaction
 
 _COUNTS = f"""
-    SELECT state, count(*), sum(image_version_id IS NOT {pool_version.OF_POOL})
+    SELECT state, count(*), sum(CASE WHEN image_version_id IS NOT {pool_version.OF_POOL}
+        THEN 1 ELSE 0 END)
     FROM volume WHERE pool_id = :pool GROUP BY state
 """  # noqa: S608 - texts of ours, values bound
 _RECYCLING = (
@@ -251,9 +252,9 @@ def note_failure(transaction: Transaction, *, pool_id: str) -> int:
 def note_success(transaction: Transaction, *, pool_id: str, clone_kind: str) -> None:
     """A clone worked: the count of failures in a row starts anew."""
     transaction.sql(
-        "UPDATE pool SET failures = 0, clone_kind = ?1 "
-        "WHERE id = ?2 AND (failures != 0 OR clone_kind != ?1)",
-        (clone_kind, pool_id),
+        "UPDATE pool SET failures = 0, clone_kind = :kind "
+        "WHERE id = :pool AND (failures != 0 OR clone_kind != :kind)",
+        {"kind": clone_kind, "pool": pool_id},
     )
 
 

@@ -11,7 +11,7 @@ from clonepool.domain.content import canonical, server_digest
 from clonepool.domain.drift import list_names
 from clonepool.domain.model import PageRequest, Ref, Server, ServerSpec
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
-from clonepool.store import attachments, rows, tables
+from clonepool.store import attachments, connections_kept, rows, tables
 from clonepool.store.allocation import already_exists
 from clonepool.store.allocation_servers import check_initiator_free
 from clonepool.store.writer import Transaction
@@ -70,6 +70,9 @@ def update(transaction: Transaction, *, server_id: str, spec: ServerSpec) -> Non
         raise FailedPrecondition(text, reason="SERVER_IN_USE")
     check_initiator_free(transaction, spec.initiator, server_id=server_id)
     row = transaction.session.get_one(tables.Server, server_id)
+    if row.initiator != (spec.initiator or None):
+        connections_kept.forget_of_server(transaction, server_id=server_id)
+        row = transaction.session.get_one(tables.Server, server_id)
     row.initiator = spec.initiator or None
     row.labels = canonical(dict(spec.labels))
     # a repeated create asks for what is declared now

@@ -9,6 +9,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
+from clonepool.store import node_tables  # noqa: F401 - one schema, registered with these
+
 LIVE = text("deleted_at IS NULL")
 RELEASED = text("state = 'released'")
 
@@ -59,6 +61,8 @@ class ImageVersion(SQLModel, table=True):
     rw_digest: str = ""
     error: str = ""
     created_at: float
+    # where it lies, "" on a storage that every node reaches
+    node: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class Pool(SQLModel, table=True):
@@ -172,6 +176,8 @@ class Attachment(SQLModel, table=True):
     allocated_at: float | None = None
     changed_at: float
     resumed_release: float | None = None  # when the volume was released that it got back
+    # as JSON, for callers of other nodes than its volume's, once it is granted
+    connection: str | None = None
 
 
 class Volume(SQLModel, table=True):
@@ -369,6 +375,8 @@ class Orphan(SQLModel, table=True):
     seen_at: float
     waited_s: float
     held: str
+    # whose storage it is on, "" on one that every node reaches
+    node: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class Operation(SQLModel, table=True):

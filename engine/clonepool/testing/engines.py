@@ -80,8 +80,10 @@ class GivenDrivers(Drivers):
 class EngineRig:
     """An engine that can be closed and opened again on the same state, storage and fabric.
 
-    Use it as a context manager. ``folder`` holds the state and the images' sources. Times out
-    loudly: whatever is waited for fails with what was seen last.
+    Use it as a context manager. ``folder`` holds the state and the images' sources; ``database`` is
+    a PostgreSQL URL, "" for SQLite in the folder. ``beside`` another rig it shares database and
+    clock with that one, as a node of its own. Times out loudly: whatever is waited for fails with
+    what was seen last.
     """
 
     def __init__(
@@ -92,20 +94,25 @@ class EngineRig:
         fabric: MemoryFabric | None = None,
         workers: int = 4,
         reserve: str = "0%",
+        database: str = "",
+        node: str = "node1",
+        beside: EngineRig | None = None,
     ) -> None:
         self.folder = folder
-        self.clock = ManualClock()
+        self.clock: ManualClock = beside.clock if beside else ManualClock()
         self.fabric = fabric or MemoryFabric()
         self._backends: dict[str, StorageBackend] = {}
         self._storages: dict[str, DriverSettings] = {}
         self.add_storage(STORAGE, storage or MemoryBackend(), reserve=reserve)
-        self.settings = Settings(
+        self.settings: Settings = Settings(
             state_dir=folder / "state",
             listen="",
-            node="node1",
+            node=node,
             storages=self._storages,
             fabrics={FABRIC: DriverSettings(name=FABRIC, driver="memory")},
             workers=workers,
+            database=beside.settings.database if beside else database,
+            secret_key_file=beside.key_file if beside else None,
         )
         self._engine: Engine | None = None
 
@@ -114,6 +121,11 @@ class EngineRig:
         self._backends[name] = backend
         options = {"reserve": reserve}
         self._storages[name] = DriverSettings(name=name, driver="memory", options=options)
+
+    @property
+    def key_file(self) -> Path:
+        """The key of the database's secrets, which all its nodes have."""
+        return self.settings.secret_key_file or self.settings.state_dir / "secret.key"
 
     @property
     def storage(self) -> StorageBackend:
