@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,8 +35,8 @@ from clonepool.controllers.takeover import Takeover
 from clonepool.controllers.volumes import Volumes
 from clonepool.controllers.worker import Worker
 from clonepool.domain.facts import EngineFacts
-from clonepool.domain.nodes import NodeFacts
-from clonepool.errors import PermissionDenied
+from clonepool.domain.nodes import NodeFacts, StorageAbilities
+from clonepool.errors import ClonepoolError, PermissionDenied
 from clonepool.host_lock import HostLock
 from clonepool.store.connections import Clock
 from clonepool.store.state import State
@@ -172,7 +173,17 @@ def _node_facts(settings: Settings, drivers: Drivers) -> NodeFacts:
         storages=tuple(sorted(settings.storages)),
         hostless=drivers.hostless_storages(),
         fabrics=tuple(sorted(settings.fabrics)),
+        abilities=_abilities(settings, drivers),
     )
+
+
+def _abilities(settings: Settings, drivers: Drivers) -> Mapping[str, StorageAbilities]:
+    found = {}
+    for name in settings.storages:
+        # one that is away describes itself when the node starts again
+        with contextlib.suppress(ClonepoolError):
+            found[name] = drivers.abilities(name)
+    return found
 
 
 def _make_folder(folder: Path) -> None:

@@ -12,14 +12,14 @@ import pytest
 
 from clonepool.backends.memory import MemoryBackend
 from clonepool.domain.model import Attachment, ImageSpec, PageRequest, PortionSpec, Ref
-from clonepool.domain.states import AttachmentState, OperationState, VolumeState
+from clonepool.domain.states import AttachmentState, CloneMode, OperationState, VolumeState
 from clonepool.errors import (
     ClonepoolError,
     FailedPrecondition,
     NotFound,
     Unavailable,
 )
-from clonepool.testing.engines import FABRIC, USER, EngineRig
+from clonepool.testing.engines import USER, EngineRig
 from tests.controllers.steps import fail_once, login
 
 pytestmark = pytest.mark.postgres
@@ -306,6 +306,8 @@ def test_two_planners_never_overfill_a_pool(pair: Pair) -> None:
 
 def test_what_any_node_can_clone_is_exported_where_it_was_cloned(pair: Pair) -> None:
     pair.here.add_image(storage=SHARED)
+    pair.here.engine._worker.stop()
+    pair.there.engine._planner.stop()
     pair.here.add_pool(min_ready=8)
 
     on = {volume.object_name: volume.node for volume in pair.here.volumes()}
@@ -313,6 +315,7 @@ def test_what_any_node_can_clone_is_exported_where_it_was_cloned(pair: Pair) -> 
     for rig in (pair.here, pair.there):
         mine = {name for name, node in on.items() if node == rig.settings.node}
         assert mine == set(rig.fabric.list())
+    assert {"node2"} == set(on.values())
     assert on.keys() <= {info.name for info in pair.shared.list()}
 
 
@@ -400,14 +403,34 @@ def test_draining_outlives_a_restart(far: Pair) -> None:
     far.there.reopen()
 
     far.there.update_pool(min_ready=4)
-    far.there.wake()
-    far.there.advance(10)
+    far.there.engine._planner.run_once()
 
-    assert 2 == far.there.count(VolumeState.READY)
+    counts = far.there.pool().counts
+    assert (2, 0) == (counts.of(VolumeState.READY), counts.of(VolumeState.PLANNED))
     far.here.engine.nodes.drain(name="node2", draining=False)
     far.there.engine.nodes.look()
     far.there.wake()
     far.there.wait_ready(4)
+
+
+def test_work_that_was_asked_for_waits_while_its_node_drains(far: Pair) -> None:
+    attached = attach_from(far.here, "a")
+    asked(far.here, lambda: far.here.release(attached))
+    far.here.engine.nodes.drain(name="node2", draining=True)
+    far.see()
+
+    run = far.here.engine.scrub.start(pool="web")
+    for _ in range(5):
+        far.there.advance(11)
+        far.there.engine.nodes.look()
+    assert run is not None
+    (work,) = _open_work(far.here)
+    assert ("scrub_volume", "node2", OperationState.QUEUED) == (work.kind, work.node, work.state)
+
+    far.here.engine.nodes.drain(name="node2", draining=False)
+    far.see()
+    far.there.wake()
+    far.here.wait_runs_over()
 
 
 def test_work_under_way_is_handed_back_by_a_draining_node(pair: Pair) -> None:
@@ -488,10 +511,25 @@ def test_an_image_for_another_nodes_storage_is_imported_there(pair: Pair) -> Non
     pair.there.wait_imported("web", number=1)
 
     assert "node2" == pair.here.image().latest.node
-    with pytest.raises(Unavailable, match="master image web is on node node2"):
-        pair.here.add_pool(min_ready=1)
-    pair.there.add_pool(min_ready=1)
-    assert FABRIC == pair.here.pool().spec.fabric
+    pair.here.add_pool(min_ready=1)
+    assert {"node2"} == {volume.node for volume in pair.here.volumes()}
+
+
+def test_what_another_nodes_storage_can_not_do_is_refused_here_too(pair: Pair) -> None:
+    """By what that node said of it when it started."""
+    pair.there.close()
+    pair.there.add_storage("far", MemoryBackend(thin=False))
+    pair.there.open()
+    pair.see()
+    pair.there.add_image(storage="far")
+
+    with pytest.raises(FailedPrecondition, match="storage far makes no thin clones"):
+        pair.here.add_pool(min_ready=1, clone_mode=CloneMode.THIN)
+    pair.here.add_pool(min_ready=1)
+    pair.fall_silent(pair.there)
+    pair.here.engine.nodes.forget(name="node2")
+    with pytest.raises(Unavailable, match="master image web is on node node2, of which"):
+        pair.here.add_pool("other", filled=False)
 
 
 def _image(portion: PortionSpec, *, storage: str = SHARED) -> ImageSpec:
