@@ -33,7 +33,7 @@ from clonepool.controllers.scrubbing import ScrubVolume
 from clonepool.controllers.servers import Servers
 from clonepool.controllers.takeover import Takeover
 from clonepool.controllers.volumes import Volumes
-from clonepool.controllers.worker import Worker
+from clonepool.controllers.worker import Work, Worker
 from clonepool.domain.facts import EngineFacts
 from clonepool.domain.nodes import NodeFacts, StorageAbilities
 from clonepool.errors import ClonepoolError, PermissionDenied
@@ -77,18 +77,18 @@ class Engine:
         self.nodes = Nodes(context, _node_facts(settings, drivers))
         self._errands = Errands(context, self.attachments, self._exports)
         self.reconcile = Reconcile(context, self._exports)
-        self._worker = Worker(
-            context,
-            {
-                "import_image": ImportImage(context),
-                "delete_version": DeleteVersion(context),
-                "clone_volume": CloneVolume(context, self._exports),
-                "delete_volume": DeleteVolume(context),
-                "scrub_volume": ScrubVolume(context),
-            },
-            beat=self.nodes.beat,
-        )
+        self._worker = Worker(context, self._kinds(context), beat=self.nodes.beat)
         self._planner = Planner(context, self._steps(context))
+
+    def _kinds(self, context: Context) -> Mapping[str, Work]:
+        """What a worker can do."""
+        return {
+            "import_image": ImportImage(context),
+            "delete_version": DeleteVersion(context),
+            "clone_volume": CloneVolume(context, self._exports),
+            "delete_volume": DeleteVolume(context),
+            "scrub_volume": ScrubVolume(context),
+        }
 
     def _steps(self, context: Context) -> Sequence[Callable[[], None]]:
         """What the planner looks after, in this order."""
