@@ -115,6 +115,7 @@ def test_what_a_server_holds_is_not_taken_over(pair: Pair) -> None:
 
 def test_a_draining_node_begins_nothing_and_lets_go(far: Pair) -> None:
     attached = attach_from(far.here, "a")
+    far.there.wait_ready(2)
     drained = far.here.engine.nodes.drain(name="node2", draining=True)
     far.see()
     assert (True, False) == (drained.draining, far.here.engine.nodes.is_silent(drained))
@@ -123,7 +124,7 @@ def test_a_draining_node_begins_nothing_and_lets_go(far: Pair) -> None:
         far.there.attach("b")
     assert "NODE_DRAINING" == refused.value.reason
     waiting = far.here.attach("b")
-    assert "1 ready, but node node2 is draining" == waiting.wait_reason
+    assert "2 ready, but node node2 is draining" == waiting.wait_reason
     assert "a" == far.there.engine.attachments.get(ref=Ref(name="a")).spec.name
     asked(far.here, lambda: far.here.release(attached))
     assert is_gone(far.here, attached)
@@ -153,6 +154,7 @@ def test_draining_outlives_a_restart(far: Pair) -> None:
 def test_work_that_was_asked_for_waits_while_its_node_drains(far: Pair) -> None:
     attached = attach_from(far.here, "a")
     asked(far.here, lambda: far.here.release(attached))
+    far.there.wait_ready(2)
     far.here.engine.nodes.drain(name="node2", draining=True)
     far.see()
 
