@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,10 +33,10 @@ from clonepool.controllers.scrubbing import ScrubVolume
 from clonepool.controllers.servers import Servers
 from clonepool.controllers.takeover import Takeover
 from clonepool.controllers.volumes import Volumes
-from clonepool.controllers.worker import Worker
+from clonepool.controllers.worker import Work, Worker
 from clonepool.domain.facts import EngineFacts
-from clonepool.domain.nodes import NodeFacts
-from clonepool.errors import PermissionDenied
+from clonepool.domain.nodes import NodeFacts, StorageAbilities
+from clonepool.errors import ClonepoolError, PermissionDenied
 from clonepool.host_lock import HostLock
 from clonepool.store import drift
 from clonepool.store.connections import Clock
@@ -78,18 +79,18 @@ class Engine:
         self.nodes = Nodes(context, _node_facts(settings, drivers))
         self._errands = Errands(context, self.attachments, self._exports)
         self.reconcile = Reconcile(context, self._exports)
-        self._worker = Worker(
-            context,
-            {
-                "import_image": ImportImage(context),
-                "delete_version": DeleteVersion(context),
-                "clone_volume": CloneVolume(context, self._exports),
-                "delete_volume": DeleteVolume(context),
-                "scrub_volume": ScrubVolume(context),
-            },
-            beat=self.nodes.beat,
-        )
+        self._worker = Worker(context, self._kinds(context), beat=self.nodes.beat)
         self._planner = Planner(context, self._steps(context))
+
+    def _kinds(self, context: Context) -> Mapping[str, Work]:
+        """What a worker can do."""
+        return {
+            "import_image": ImportImage(context),
+            "delete_version": DeleteVersion(context),
+            "clone_volume": CloneVolume(context, self._exports),
+            "delete_volume": DeleteVolume(context),
+            "scrub_volume": ScrubVolume(context),
+        }
 
     def _steps(self, context: Context) -> Sequence[Callable[[], None]]:
         """What the planner looks after, in this order."""
@@ -180,7 +181,17 @@ def _node_facts(settings: Settings, drivers: Drivers) -> NodeFacts:
         storages=tuple(sorted(settings.storages)),
         hostless=drivers.hostless_storages(),
         fabrics=tuple(sorted(settings.fabrics)),
+        abilities=_abilities(settings, drivers),
     )
+
+
+def _abilities(settings: Settings, drivers: Drivers) -> Mapping[str, StorageAbilities]:
+    found = {}
+    for name in settings.storages:
+        # one that is away describes itself when the node starts again
+        with contextlib.suppress(ClonepoolError):
+            found[name] = drivers.abilities(name)
+    return found
 
 
 def _make_folder(folder: Path) -> None:

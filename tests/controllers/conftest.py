@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ pytest.register_assert_rewrite("clonepool.testing.engines")
 
 from clonepool.store.database import Database  # noqa: E402
 from clonepool.testing.engines import EngineRig  # noqa: E402
+from tests.controllers.node_pair import Pair  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +50,22 @@ def pool(web: EngineRig) -> EngineRig:
     web.update_image(read_only=web.portion("ro", fill=b"shared"))
     web.add_pool(min_ready=2)
     return web
+
+
+@pytest.fixture
+def pair(tmp_path: Path, postgres_url: str) -> Iterator[Pair]:
+    made = Pair(tmp_path, database=postgres_url)
+    with ExitStack() as stack:
+        for rig in (made.here, made.there):
+            stack.callback(rig.close)
+            rig.open()
+        made.see()
+        yield made
+
+
+@pytest.fixture
+def far(pair: Pair) -> Pair:
+    """A pool with two ready replicas on the other node."""
+    pair.there.add_image(storage="far")
+    pair.there.add_pool(min_ready=2)
+    return pair

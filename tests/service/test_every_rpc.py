@@ -69,6 +69,16 @@ def volume_requests(ids: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def node_requests() -> dict[str, Any]:
+    return {
+        "ListNodes": pb.ListNodesRequest(),
+        "GetNode": pb.GetRequest(name="node1"),
+        "DrainNode": pb.GetRequest(name="node1"),
+        "UndrainNode": pb.GetRequest(name="node1"),
+        "ForgetNode": pb.DeleteRequest(id="node2"),
+    }
+
+
 def requests(ids: dict[str, str]) -> dict[str, Any]:
     return {
         "GetEngineInfo": pb.GetEngineInfoRequest(),
@@ -103,11 +113,7 @@ def requests(ids: dict[str, str]) -> dict[str, Any]:
         "GetOperation": pb.GetRequest(id="operation-1"),
         "ListOperations": pb.ListOperationsRequest(open_only=True),
         "CancelOperation": pb.GetRequest(id="operation-1"),
-        "ListNodes": pb.ListNodesRequest(),
-        "GetNode": pb.GetRequest(name="node1"),
-        "DrainNode": pb.GetRequest(name="node1"),
-        "UndrainNode": pb.GetRequest(name="node1"),
-        "ForgetNode": pb.DeleteRequest(id="node2"),
+        **node_requests(),
         "ListOrphans": pb.ListOrphansRequest(),
         "DeleteOrphan": pb.DeleteOrphanRequest(storage="default", name="vol-1"),
         "ListEvents": pb.ListEventsRequest(),

@@ -60,6 +60,10 @@ class NodesSeen:
         """Whether this node begins anything new."""
         return not self.is_draining and not self.is_ousted
 
+    def find(self, name: str) -> Node | None:
+        """Another node by its name."""
+        return next((node for node in self.others if node.name == name), None)
+
     def one_with(self, storage: str) -> Node | None:
         """Another node that has a storage; one that serves before one that does not."""
         having = [node for node in self.others if storage in node.facts.storages]

@@ -14,6 +14,7 @@ from clonepool.backends.base import LOSS_FILE, StorageBackend
 from clonepool.backends.registry import create_backend, is_hostless
 from clonepool.config import DriverSettings, Settings
 from clonepool.domain.facts import FabricFacts, StorageFacts
+from clonepool.domain.nodes import StorageAbilities
 from clonepool.errors import ClonepoolError, InvalidArgument, NotFound, Unavailable
 from clonepool.fabrics.base import Fabric
 from clonepool.fabrics.registry import create_fabric
@@ -80,6 +81,13 @@ class Drivers:
     def hostless_storages(self) -> tuple[str, ...]:
         """The storages that every node reaches."""
         return tuple(sorted(name for name in self._settings.storages if self.is_hostless(name)))
+
+    def abilities(self, name: str) -> StorageAbilities:
+        """What a storage can do. Raises as ``backend`` does."""
+        can = self.backend(name).capabilities()
+        return StorageAbilities(
+            thin_clones=can.thin_clones, thin_reason=can.thin_reason, scrubbing=can.scrubbing
+        )
 
     def is_hostless(self, name: str) -> bool:
         """Whether every node reaches a storage; one that is not this engine's is none."""

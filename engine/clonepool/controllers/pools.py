@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clonepool.backends.base import BackendCapabilities
 from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.domain.content import digest, pool_document
@@ -16,7 +15,8 @@ from clonepool.domain.model import (
     ReplicaPool,
     ScrubPolicy,
 )
-from clonepool.domain.policy import scrub_problem
+from clonepool.domain.nodes import StorageAbilities
+from clonepool.domain.policy import Scrubbing, scrub_problem
 from clonepool.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from clonepool.store import events, images, operations, pools
 from clonepool.store.writer import Transaction
@@ -55,19 +55,33 @@ class Pools:
             image = images.get(session, ref=Ref(name=spec.master_image))
         self._context.drivers.fabric(spec.fabric)
         storage, node = image.spec.storage, image.latest.node
-        if not self._context.is_here(node=node, storage=storage):
-            where = f"node {node}" if node else f"a node with storage {storage}"
-            text = (
-                f"master image {spec.master_image} is on {where}, which knows what its storage "
-                f"can do; ask that node to make or change pool {spec.name}"
-            )
-            raise Unavailable(text, reason="OTHER_NODE")
-        can = self._context.drivers.backend(storage).capabilities()
-        _check_scrub(spec.scrub, can, storage=storage)
-        space.check_clone_mode(self._context, storage=storage, mode=spec.clone_mode)
+        is_here = self._context.is_here(node=node, storage=storage)
+        can = (
+            self._context.drivers.abilities(storage)
+            if is_here
+            else self._said_abilities(spec, storage=storage, node=node)
+        )
+        _check_scrub(spec.scrub, can.scrubbing, storage=storage)
+        space.check_clone_mode(can, storage=storage, mode=spec.clone_mode)
+        if not is_here:
+            # whether it fits its own node sees, when it fills it
+            return
         version = image.current
         if version is not None:
             self._check_fits(spec, version, already_there=already_there)
+
+    def _said_abilities(self, spec: PoolSpec, *, storage: str, node: str) -> StorageAbilities:
+        """What the image's storage can do, as its node said, or one of those that reach it."""
+        found = self._context.nodes.find(node) or self._context.nodes.one_with(storage)
+        if found is None or storage not in found.facts.abilities:
+            where = f"node {node}" if node else f"a node with storage {storage}"
+            text = (
+                f"master image {spec.master_image} is on {where}, of which it is not known what "
+                f"its storage can do; start that node, or start it again, then make pool "
+                f"{spec.name}"
+            )
+            raise Unavailable(text, reason="OTHER_NODE")
+        return found.facts.abilities[storage]
 
     def _check_fits(self, spec: PoolSpec, version: ImageVersion, *, already_there: int) -> None:
         if version.writable is None:
@@ -147,8 +161,8 @@ class Pools:
         return self.get(ref=Ref(id=pool.id))
 
 
-def _check_scrub(policy: ScrubPolicy, can: BackendCapabilities, *, storage: str) -> None:
+def _check_scrub(policy: ScrubPolicy, can: Scrubbing, *, storage: str) -> None:
     """Refuse a method that the storage has not, and a promise that it can't keep."""
-    problem = scrub_problem(policy, can.scrubbing, storage=storage)
+    problem = scrub_problem(policy, can, storage=storage)
     if problem is not None:
         raise FailedPrecondition(problem.text, reason=problem.reason)

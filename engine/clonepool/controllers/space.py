@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from clonepool.controllers.context import Context
 from clonepool.domain import names
+from clonepool.domain.nodes import StorageAbilities
 from clonepool.domain.policy import clones_are_full, clones_that_fit
 from clonepool.domain.states import CloneMode
 from clonepool.errors import FailedPrecondition, NotFound
@@ -25,9 +26,8 @@ class Room:
     text: str
 
 
-def check_clone_mode(context: Context, *, storage: str, mode: CloneMode) -> None:
+def check_clone_mode(can: StorageAbilities, *, storage: str, mode: CloneMode) -> None:
     """Refuse thin clones where the storage has none, with the reason and the way out."""
-    can = context.drivers.backend(storage).capabilities()
     if mode is CloneMode.THIN and not can.thin_clones:
         text = (
             f"storage {storage} makes no thin clones ({can.thin_reason}); put it on a file system "

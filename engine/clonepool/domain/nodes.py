@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+from clonepool.domain.policy import Scrubbing
 from clonepool.units import format_duration
 
 # begins what stands for all nodes that have a storage, where the name of one would stand; no node's
@@ -23,11 +25,20 @@ def is_any(place: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StorageAbilities:
+    """What a storage can do, for nodes that don't reach it to judge by."""
+
+    thin_clones: bool
+    thin_reason: str
+    scrubbing: Scrubbing
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeFacts:
     """What a node says of itself when it starts.
 
     ``machine`` tells two machines of one name apart. ``hostless`` are those of its storages that
-    every node reaches.
+    every node reaches; ``abilities`` those of its storages that answered.
     """
 
     name: str
@@ -37,6 +48,7 @@ class NodeFacts:
     storages: tuple[str, ...]
     hostless: tuple[str, ...]
     fabrics: tuple[str, ...]
+    abilities: Mapping[str, StorageAbilities] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,14 +170,7 @@ def _claim_new(transaction: Transaction, request: ClaimRequest) -> Claimed:
     values = _new_values(request, pool=pool, user=user, server=server)
     values |= _chap_values(transaction, request, fabric=pool.fabric, has_chap=reach.chap)
     turn = allocation_holds.turn(transaction, ticket=request.hold, pool_id=pool.id, now=request.now)
-    taken = _take(
-        transaction,
-        request.spec,
-        values,
-        version_id=pool.version_id,
-        turn=turn,
-        avoid=request.avoid,
-    )
+    taken = _take(transaction, request, values, version_id=pool.version_id, turn=turn)
     if taken is None:
         _check_may_wait(transaction, pool=pool, name=request.spec.pool, now=request.now)
         values |= {"lease": request.now + request.lease_s}
@@ -296,23 +289,22 @@ def effective_chap(spec: AttachmentSpec, *, fabric: str, has_chap: bool) -> Chap
 
 def _take(
     transaction: Transaction,
-    spec: AttachmentSpec,
+    request: ClaimRequest,
     values: dict[str, Any],
     *,
     version_id: str | None,
     turn: Turn,
-    avoid: tuple[str, ...],
 ) -> tuple[Any, ...] | None:
     """The volume that it had, where it is to be resumed and is still there; else a replica."""
-    if spec.resume_released:
+    if request.spec.resume_released:
         back = resuming.resume(transaction, values, turn=turn)
         if back is not None:
             values["resumed"] = back.released_at
             return back.volume_id, back.generation, back.image_version
     parameters = {**values, "version": version_id, "place": turn.place, "hold": turn.hold}
-    if avoid:
-        parameters["avoid"] = json.dumps(avoid)
-    take = _TAKE_SERVING if avoid else _TAKE
+    take = _TAKE
+    if request.avoid:
+        take, parameters["avoid"] = _TAKE_SERVING, json.dumps(request.avoid)
     row: tuple[Any, ...] | None = transaction.sql(take, parameters).fetchone()
     return row
 
@@ -389,14 +381,7 @@ def _serve_waiter(
     turn = allocation_holds.turn(
         transaction, ticket=request.hold, pool_id=pool.id, now=request.now, place=n
     )
-    taken = _take(
-        transaction,
-        request.spec,
-        values,
-        version_id=pool.version_id,
-        turn=turn,
-        avoid=request.avoid,
-    )
+    taken = _take(transaction, request, values, version_id=pool.version_id, turn=turn)
     if taken is not None:
         transaction.sql(_SERVE_WAITER, values | _taken_values(request.spec, taken))
     elif pool.stopped_reason:

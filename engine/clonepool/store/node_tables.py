@@ -19,6 +19,7 @@ class Node(SQLModel, table=True):
     storages: str
     hostless: str
     fabrics: str
+    abilities: str
     started_at: float
     heard_at: float
     lease_until: float

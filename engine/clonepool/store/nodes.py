@@ -11,21 +11,24 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from clonepool.domain.nodes import Node, NodeFacts
+from clonepool.domain.nodes import Node, NodeFacts, StorageAbilities
+from clonepool.domain.policy import Scrubbing
+from clonepool.domain.states import ScrubMethod
 from clonepool.errors import FailedPrecondition, NotFound
 from clonepool.store import node_tables, tables
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration
 
 _JOIN = """
-    INSERT INTO node(name, machine, version, listen, storages, hostless, fabrics, started_at,
-        heard_at, lease_until, draining, silent)
-    VALUES (:name, :machine, :version, :listen, :storages, :hostless, :fabrics, :now, :now,
-        :lease, FALSE, FALSE)
+    INSERT INTO node(name, machine, version, listen, storages, hostless, fabrics, abilities,
+        started_at, heard_at, lease_until, draining, silent)
+    VALUES (:name, :machine, :version, :listen, :storages, :hostless, :fabrics, :abilities,
+        :now, :now, :lease, FALSE, FALSE)
     ON CONFLICT (name) DO UPDATE SET machine = excluded.machine, version = excluded.version,
         listen = excluded.listen, storages = excluded.storages, hostless = excluded.hostless,
-        fabrics = excluded.fabrics, started_at = excluded.started_at,
-        heard_at = excluded.heard_at, lease_until = excluded.lease_until, silent = FALSE
+        fabrics = excluded.fabrics, abilities = excluded.abilities,
+        started_at = excluded.started_at, heard_at = excluded.heard_at,
+        lease_until = excluded.lease_until, silent = FALSE
 """
 _BEAT = """
     UPDATE node SET heard_at = :now, lease_until = :lease, silent = FALSE
@@ -70,6 +73,7 @@ def join(
         "storages": json.dumps(facts.storages),
         "hostless": json.dumps(facts.hostless),
         "fabrics": json.dumps(facts.fabrics),
+        "abilities": json.dumps({name: _kept(can) for name, can in facts.abilities.items()}),
         "now": now,
         "lease": now + lease_s,
     }
@@ -186,6 +190,7 @@ def _node(row: node_tables.Node) -> Node:
         storages=tuple(json.loads(row.storages)),
         hostless=tuple(json.loads(row.hostless)),
         fabrics=tuple(json.loads(row.fabrics)),
+        abilities={name: _abilities(kept) for name, kept in json.loads(row.abilities).items()},
     )
     return Node(
         facts=facts,
@@ -193,6 +198,28 @@ def _node(row: node_tables.Node) -> Node:
         heard_at=row.heard_at,
         lease_until=row.lease_until,
         draining=bool(row.draining),
+    )
+
+
+def _kept(can: StorageAbilities) -> dict[str, Any]:
+    return {
+        "thin_clones": can.thin_clones,
+        "thin_reason": can.thin_reason,
+        "methods": sorted(can.scrubbing.methods),
+        "purges": sorted(can.scrubbing.purges),
+        "discard_reads_zeros": can.scrubbing.discard_reads_zeros,
+    }
+
+
+def _abilities(kept: dict[str, Any]) -> StorageAbilities:
+    return StorageAbilities(
+        thin_clones=kept["thin_clones"],
+        thin_reason=kept["thin_reason"],
+        scrubbing=Scrubbing(
+            methods=frozenset(ScrubMethod(word) for word in kept["methods"]),
+            purges=frozenset(ScrubMethod(word) for word in kept["purges"]),
+            discard_reads_zeros=kept["discard_reads_zeros"],
+        ),
     )
 
 

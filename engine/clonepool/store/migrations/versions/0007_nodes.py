@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("storages", sa.String(), nullable=False),
         sa.Column("hostless", sa.String(), nullable=False),
         sa.Column("fabrics", sa.String(), nullable=False),
+        sa.Column("abilities", sa.String(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("heard_at", sa.Float(), nullable=False),
         sa.Column("lease_until", sa.Float(), nullable=False),
