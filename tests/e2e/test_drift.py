@@ -439,19 +439,3 @@ def test_a_storage_that_lost_everything_says_so_until_that_is_confirmed(
     site.engine.stop()
     site.engine.start()
     site.attach(site.pool(site.image(system_user=CUSTOMER)))
-
-
-def test_a_server_keeps_its_removed_file_over_a_restart_of_the_engine(shared: Site) -> None:
-    """Its target is the last that has it open."""
-    pool = shared.pool(shared.image(system_user=CUSTOMER))
-    attachment = shared.attach(pool)
-    with log_in(attachment) as session:
-        shared.object_of(shared.volume(attachment.volume_id)).unlink()
-        wait_for_event(shared, "OBJECT_MISSING")
-        shared.engine.stop()
-        shared.engine.start()
-        wait_for(lambda: not events(shared, "STRAY_EXPORTS_REMOVED") or None, what="a start")
-        assert session.is_alive()
-        write_marker(session, b"still here")
-        assert b"still here" == session.read(lun=RW_LUN, lba=0, blocks=1)[:10]
-    shared.release(attachment, force=True)

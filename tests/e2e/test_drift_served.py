@@ -161,3 +161,17 @@ def test_a_file_put_in_the_place_of_an_attached_volumes_is_told_of_and_nothing_l
     assert mark == read(attachment, len(mark))
     assert write(attachment) in path.read_bytes()
     check_invariants(shared)
+
+
+def test_a_server_keeps_its_removed_file_over_a_restart_of_the_engine(shared: Site) -> None:
+    """Its target is the last that has it open."""
+    attachment, volume, path = attached(shared)
+    with log_in(attachment) as session:
+        path.unlink()
+        wait_for_event(shared, volume.id, "OBJECT_MISSING")
+        shared.engine.stop()
+        shared.engine.start()
+        assert session.is_alive()
+        write_marker(session, b"still here")
+        assert b"still here" == session.read(lun=RW_LUN, lba=0, blocks=1)[:10]
+    shared.release(attachment, force=True)
