@@ -106,8 +106,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert found.tls is not None
     assert (found.tls.certificate, found.tls.key) == (Path("/c"), Path("/k"))
     assert found.tls.client_ca == Path("~/ca").expanduser()
-    limits = HoldSettings(max_share_percent=25, max_duration_s=8 * 3600, max_tickets=3)
-    assert found.holds == limits
+    assert HoldSettings(max_share_percent=25, max_duration_s=28800, max_tickets=3) == found.holds
 
 
 def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
