@@ -28,8 +28,9 @@ class Site:
         method: ScrubMethod,
         threshold: int = 1,
         min_ready: int = 2,
+        url: str = "",
     ) -> None:
-        self.world = DriftingWorld()
+        self.world = DriftingWorld(url=url)
         self.scheduler = Scheduler(seed)
         self.world.create_image("image")
         self.world.work()
@@ -145,10 +146,14 @@ class Site:
 
 
 @contextmanager
-def site(seed: int, *, engines: int, threshold: int = 1, min_ready: int = 2) -> Iterator[Site]:
+def site(
+    seed: int, *, engines: int, threshold: int = 1, min_ready: int = 2, url: str = ""
+) -> Iterator[Site]:
     """A site whose scrubs are by the method that the seed says; looked at when all is done."""
     method = list(ScrubMethod)[seed % len(ScrubMethod)]
-    made = Site(seed, engines=engines, method=method, threshold=threshold, min_ready=min_ready)
+    made = Site(
+        seed, engines=engines, method=method, threshold=threshold, min_ready=min_ready, url=url
+    )
     try:
         yield made
         made.end()

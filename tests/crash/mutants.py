@@ -106,7 +106,7 @@ MUTANTS: Final = (
     ),
     one(
         "note of a grant lost",
-        _GRANTS,
+        "controllers/granted.py",
         "        release.mark_allocated(transaction, attachment_ids=granted,",
         "        release.mark_allocated(transaction, attachment_ids=[],",
     ),
