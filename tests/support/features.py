@@ -78,6 +78,17 @@ def probe_lio() -> Lack | None:
     return _lacks_kernel("this kernel has no LIO")
 
 
+def probe_lvm() -> Lack | None:
+    if os.geteuid() != 0:
+        return Lack(reason="not root")
+    for program, package in (("lvm", "lvm2"), ("thin_check", "thin-provisioning-tools")):
+        if find_program(program) is None:
+            return Lack(reason=f"{program} is not installed (Debian: {package})", installable=True)
+    if Path("/sys/module/dm_thin_pool").is_dir() or _has_module("dm_thin_pool"):
+        return None
+    return _lacks_kernel("this kernel has no thin pools")
+
+
 def _has_module(name: str) -> bool:
     modprobe = find_program("modprobe")
     argv = [modprobe or "", "--dry-run", "--quiet", name]
@@ -178,6 +189,7 @@ PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "open_iscsi": probe_open_iscsi,
     "guest": probe_guest,
     "lio": probe_lio,
+    "lvm": probe_lvm,
     "reflink": probe_reflink,
     "pulumi": probe_pulumi,
     "pulumi_yaml": probe_pulumi_yaml,

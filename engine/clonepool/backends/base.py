@@ -31,6 +31,8 @@ class BackendCapabilities:
     purges: frozenset[ScrubMethod] = frozenset()
     # whether discarded blocks read as zeros for certain, so that reading back proves something
     discard_reads_zeros: bool = True
+    # whether an object goes while somebody has it open; else ``delete`` raises Unavailable
+    deletes_open: bool = True
 
     @property
     def scrubbing(self) -> Scrubbing:
@@ -115,7 +117,11 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def delete(self, *, name: str) -> None:
-        """Remove ``name``; bytes are unreachable by name and by descriptors still open."""
+        """Remove ``name``; bytes are unreachable by name and by descriptors still open.
+
+        Where the capabilities say that nothing open is deleted: raises Unavailable, naming who
+        has it open, and the object stays whole.
+        """
 
     @abstractmethod
     def stat(self, *, name: str) -> ObjectInfo:

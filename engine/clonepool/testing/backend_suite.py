@@ -21,6 +21,7 @@ from clonepool.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    Unavailable,
 )
 from clonepool.testing.images import make_random_image, make_sparse_image
 
@@ -363,6 +364,9 @@ class BackendSuite:
     ) -> None:
         with closing(self.open_object(backend, volume)) as held:
             held.write_at(0, b"secret")
+            if not backend.capabilities().deletes_open:
+                self._expect_held(backend, volume)
+                return
             backend.delete(name=volume)
             assert b"" == held.read_at(0, len(content))
 
@@ -370,12 +374,23 @@ class BackendSuite:
         self, backend: StorageBackend, image: str, volume: str, content: bytes
     ) -> None:
         held = self.open_object(backend, volume)
+        if not backend.capabilities().deletes_open:
+            with closing(held):
+                self._expect_held(backend, volume)
+            return
         backend.delete(name=volume)
         for name in (volume, OTHER):  # even under the old name it is another inode
             backend.clone(image=image, name=name, mode=CloneMode.AUTO)
         with closing(held):
             self._try_write(held)
         assert content == self.read(backend, volume) == self.read(backend, OTHER)
+
+    def _expect_held(self, backend: StorageBackend, name: str) -> None:
+        """What is open and can't be deleted stays whole, and the error says who has it."""
+        with pytest.raises(Unavailable, match=str(os.getpid())):
+            backend.delete(name=name)
+        assert name in self.names(backend)
+        assert backend.path(name=name).exists()
 
     @staticmethod
     def _try_write(held: ObjectIo) -> None:
