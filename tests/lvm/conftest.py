@@ -23,8 +23,9 @@ def group(shared_group: ThinGroup) -> Iterator[ThinGroup]:
     """With nothing but its thin pool in it."""
     yield shared_group
     shared_group.lvm("vgchange", "-ay", shared_group.name)
-    for volume in shared_group.volumes() - {shared_group.thin_pool}:
-        shared_group.lvm("lvremove", "-y", "-f", f"{shared_group.name}/{volume}")
+    left = shared_group.volumes() - {shared_group.thin_pool}
+    if left:
+        shared_group.lvm("lvremove", "-y", "-f", *(f"{shared_group.name}/{name}" for name in left))
 
 
 @pytest.fixture

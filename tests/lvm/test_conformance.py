@@ -14,6 +14,8 @@ pytestmark = pytest.mark.lvm
 class TestLvm(BackendSuite):
     """A thin pool on a loop device."""
 
+    large_full_bytes = 2**34
+
     @pytest.fixture
     def backend(self, group: ThinGroup) -> LvmBackend:
         return LvmBackend(group.settings())

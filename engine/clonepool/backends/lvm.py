@@ -159,7 +159,13 @@ class LvmBackend(StorageBackend):
                 return self._copy(source, name=name, progress=progress)
             self._pool.check(doing=doing)
             progress(source.size_bytes)
-            volume = replace(source, name=name, kind=Kind.THIN, read_only=False)
+            volume = replace(
+                source,
+                name=name,
+                kind=Kind.THIN,
+                read_only=False,
+                origin=self._objects.group.volume(image),
+            )
             found = self._objects.make(
                 volume, lambda: self._objects.group.snapshot(name, image=source)
             )

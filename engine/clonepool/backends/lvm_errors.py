@@ -15,6 +15,7 @@ from clonepool.errors import (
     ClonepoolError,
     CommandError,
     FailedPrecondition,
+    InvalidArgument,
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
@@ -132,8 +133,13 @@ def _no_kernel(text: str, _settings: LvmSettings) -> ClonepoolError:
     )
 
 
+def _misconfigured(text: str, _settings: LvmSettings) -> ClonepoolError:
+    return InvalidArgument.field("lvm_config", f"LVM can't read it: {text}")
+
+
 _KINDS: Final[dict[str, Callable[[str, LvmSettings], ClonepoolError]]] = {
     r"/dev/mapper/control|device-mapper driver|not detected in your kernel": _no_kernel,
+    r"Parse error|Failed to set overridden": _misconfigured,
     r"must be root|Permission denied|Operation not permitted": _forbidden,
     r"Volume group .+ not found|Cannot process volume group": _away,
     r"too large for circular buffer|metadata area": _crowded,

@@ -20,7 +20,9 @@ _TIMEOUT_S: Final = 120.0
 _NAME_LIMIT: Final = 127
 _TAG: Final = "clonepool."
 _SIZE_TAG: Final = f"{_TAG}size="
-_FIELDS: Final = "lv_name,lv_size,lv_tags,lv_permissions,pool_lv,segtype,zero,discards,chunk_size"
+_FIELDS: Final = (
+    "lv_name,lv_size,lv_tags,lv_permissions,pool_lv,origin,segtype,zero,discards,chunk_size"
+)
 _UDEV: Final = Path("/run/udev/control")
 # every change would leave a copy of the group's whole record, for a month
 _CONFIG: Final = "backup { archive = 0 }"
@@ -41,13 +43,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class LogicalVolume:
-    """One of ours, as LVM has it. ``device_bytes`` is ``size_bytes`` in whole extents."""
+    """One of ours, as LVM has it. ``device_bytes`` is ``size_bytes`` in whole extents.
+
+    ``origin`` is the logical volume that it is a snapshot of, "" where that is gone.
+    """
 
     name: str  # the object's
     kind: Kind
     size_bytes: int
     device_bytes: int
     read_only: bool
+    origin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +151,7 @@ class VolumeGroup:
                     size_bytes=_size(tags, device_bytes=int(row["lv_size"])),
                     device_bytes=int(row["lv_size"]),
                     read_only=row["lv_permissions"].startswith("read-only"),
+                    origin=row["origin"],
                 )
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -77,8 +77,7 @@ class LvmObjects:
     def active_path(self, name: str) -> Path:
         """The node of its device, which is made if it is not there. Raises NotFound."""
         if self.remembered(name) is None:
-            self.get(name)
-            self.group.activate([name])
+            self._activate([self.get(name)])
         return self.group.path(name)
 
     def make(self, volume: LogicalVolume, create: Callable[[], None]) -> LogicalVolume | None:
@@ -91,6 +90,8 @@ class LvmObjects:
             create()
         except CommandError as error:
             if not is_taken(error):
+                # one that was cut short may have left the image suspended, for all its readers
+                self._resume(self._known.values())
                 raise
             return self._make_room(volume, create)
         self._remember(volume)
@@ -168,9 +169,26 @@ class LvmObjects:
             self._guarded(f"loading {volume} again", self.group.refresh, [volume])
 
     def _activate_all(self, found: Mapping[str, LogicalVolume]) -> None:
-        inactive = [name for name in found if self.device(name) is None]
+        inactive = [volume for name, volume in found.items() if self.device(name) is None]
         if inactive or not found:
-            self._guarded("activating after a reboot", self.group.activate, inactive)
+            self._guarded("activating after a reboot", self._activate, inactive)
+
+    def _activate(self, volumes: Sequence[LogicalVolume]) -> None:
+        """Make their devices; none given: the pool's.
+
+        A command that was killed may have put a snapshot on record and not told the pool of it.
+        LVM makes up for that when it loads the origin again; the origin is an image, which never
+        changes, so the snapshot is what it would have been.
+        """
+        names = [volume.name for volume in volumes]
+        origins = {volume.origin for volume in volumes if volume.origin}
+        try:
+            self.group.activate(names)
+        except CommandError:
+            if not origins:
+                raise
+            self.group.refresh(origins)
+            self.group.activate(names)
 
     def _guarded(self, doing: str, step: Callable[..., None], *arguments: object) -> None:
         """One that can't be mended must not keep all others from their servers."""

@@ -78,6 +78,9 @@ class StopAt:
 class BackendSuite:
     """The conformance suite; ``backend`` is the one fixture a subclass must give."""
 
+    # a driver that finds holes only by reading them sets less: it would read all of a full clone
+    large_full_bytes: int = 2**40
+
     @pytest.fixture
     def backend(self) -> StorageBackend:
         """An empty backend."""
@@ -284,7 +287,8 @@ class BackendSuite:
     def test_a_sparse_image_of_a_tebibyte_is_cloned_and_stays_sparse(
         self, backend: StorageBackend, tmp_path: Path, mode: CloneMode
     ) -> None:
-        size_bytes, data = 2**40, {0: b"first", 2**39: b"middle", 2**40 - 4: b"last"}
+        size_bytes = self.large_full_bytes if mode is CloneMode.FULL else 2**40
+        data = {0: b"first", size_bytes // 2: b"middle", size_bytes - 4: b"last"}
         source = make_sparse_image(tmp_path / "large.raw", size_bytes=size_bytes, data=data)
         backend.import_image(name=IMAGE, source=source)
         backend.clone(image=IMAGE, name=VOLUME, mode=mode)

@@ -47,6 +47,17 @@ class ThinGroup:
         """The names of all logical volumes but LVM's own."""
         return set(self.lvm("lvs", "--noheadings", "-o", "lv_name", self.name).split())
 
+    def fill(self, *, size_mib: int) -> None:
+        """Write so much data into a thin volume of somebody else's, named ``ballast``."""
+        self.lvm(
+            *("lvcreate", "-y", "-Wn", "-V", f"{size_mib}M", "-n", "ballast"),
+            *("-T", f"{self.name}/{self.thin_pool}"),
+        )
+        with self.path("ballast").open("r+b", buffering=0) as device:
+            for _step in range(size_mib):
+                device.write(b"b" * _MIB)
+            os.fsync(device.fileno())
+
     def deactivate(self) -> None:
         """What a shutdown leaves: no device of it is there."""
         self.lvm("vgchange", "-an", self.name)
