@@ -12,6 +12,7 @@ from typing import Final
 from clonepool.api.endpoint import parse_endpoint
 from clonepool.backends.file_probe import probe_file_system
 from clonepool.cli.checks import Check, broken, good, lacking
+from clonepool.cli.checks_lio import LIO, check_lio
 from clonepool.config import DriverSettings, Settings
 from clonepool.units import format_size, parse_size
 
@@ -28,6 +29,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
             folder = _storage_folder(storage, settings)
             yield _clones(storage.name, folder)
             yield _space(storage, folder)
+    yield from check_lio(settings)
     yield from _ports(settings)
 
 
@@ -107,6 +109,8 @@ def _ports(settings: Settings) -> Iterator[Check]:
     if listen.path is None:
         yield _port("port of the engine", listen.host, listen.port, setting="listen")
     for fabric in settings.fabrics.values():
+        if fabric.driver == LIO:
+            continue  # the kernel's targets share their ports
         host, _, port = fabric.options.get("portal", "").rpartition(":")
         if port.isdigit():
             title = f"port of fabric {fabric.name}"

@@ -23,6 +23,7 @@ CONFIGFS: Final = Path("/sys/kernel/config")
 MODULES: Final = ("target_core_mod", "target_core_file", "target_core_iblock", "iscsi_target_mod")
 # the dot keeps it from ever being a target's name
 _MARK: Final = "owner."
+_ID_FILE: Final = "engine-id"
 _TIMEOUT_S: Final = 30.0
 
 
@@ -63,8 +64,8 @@ class LioKernel:
 
     @property
     def is_begun(self) -> bool:
-        """Whether our marker is there; loads nothing."""
-        return self._tree.exists(self._marker)
+        """Whether our marker is there; loads and makes nothing."""
+        return _find_id(self._folder) is not None and self._tree.exists(self._marker)
 
     @property
     def _marker(self) -> str:
@@ -115,11 +116,33 @@ def load_lio(tree: ConfigTree) -> None:
         ) from None
 
 
+def find_missing_modules() -> tuple[str, ...]:
+    """The modules that are neither in this kernel nor to be loaded; loads nothing."""
+    return tuple(name for name in MODULES if not _is_offered(name))
+
+
+def _is_offered(module: str) -> bool:
+    if Path("/sys/module", module).exists():
+        return True
+    try:
+        commands.run(["modprobe", "--dry-run", "--quiet", module], timeout_s=_TIMEOUT_S)
+    except CommandError:
+        return False
+    return True
+
+
+def _find_id(folder: Path) -> str | None:
+    with suppress(FileNotFoundError):
+        return (folder / _ID_FILE).read_text().strip()
+    return None
+
+
 def _kept_id(folder: Path) -> str:
     """The id in the folder's file, made at the first time."""
-    path = folder / "engine-id"
-    with suppress(FileNotFoundError):
-        return path.read_text().strip()
+    found = _find_id(folder)
+    if found is not None:
+        return found
+    path = folder / _ID_FILE
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = folder / f"engine-id.{os.getpid()}-{threading.get_ident()}"
     aside.write_text(secrets.token_hex(6))

@@ -1,0 +1,16 @@
+"""What this machine's kernel lacks, tested in a guest that has it: one boot for each feature."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.guest.conftest import RunFolder
+
+pytestmark = [pytest.mark.guest, pytest.mark.slow]
+
+
+@pytest.mark.open_iscsi
+@pytest.mark.tgt  # for libiscsi
+def test_lio(run_folder: RunFolder) -> None:
+    """Each test that failed in there is told here; by hand see CONTRIBUTING."""
+    run_folder("tests/lio", timeout_s=600)
