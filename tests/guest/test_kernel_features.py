@@ -14,3 +14,8 @@ pytestmark = [pytest.mark.guest, pytest.mark.slow]
 def test_lio(run_folder: RunFolder) -> None:
     """Each test that failed in there is told here; by hand see CONTRIBUTING."""
     run_folder("tests/lio", timeout_s=600)
+
+
+def test_lvm(run_folder: RunFolder) -> None:
+    """Its disks lie in the guest's memory."""
+    run_folder("tests/lvm", timeout_s=900, memory_mib=2048)

@@ -13,6 +13,7 @@ from clonepool.api.endpoint import parse_endpoint
 from clonepool.backends.file_probe import probe_file_system
 from clonepool.cli.checks import Check, broken, good, lacking
 from clonepool.cli.checks_lio import LIO, check_lio
+from clonepool.cli.checks_lvm import check_lvm
 from clonepool.config import DriverSettings, Settings
 from clonepool.units import format_size, parse_size
 
@@ -21,7 +22,7 @@ _EPHEMERAL: Final = 0
 
 
 def check_machine(settings: Settings) -> Iterator[Check]:
-    """Rights, the state folder, each file storage, and the ports that are wanted."""
+    """Rights, the state folder, each storage, and the ports that are wanted."""
     yield _rights()
     yield _state_dir(settings.state_dir)
     for storage in settings.storages.values():
@@ -29,6 +30,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
             folder = _storage_folder(storage, settings)
             yield _clones(storage.name, folder)
             yield _space(storage, folder)
+    yield from check_lvm(settings)
     yield from check_lio(settings)
     yield from _ports(settings)
 

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 
 from clonepool.controllers.context import Context
+from clonepool.controllers.fullness import why_nothing_fits
 from clonepool.domain import names
 from clonepool.domain.policy import clones_are_full, clones_that_fit
 from clonepool.domain.states import CloneMode
@@ -86,5 +87,6 @@ def _room(context: Context, *, storage: str, mode: CloneMode, clone_bytes: int) 
         f"storage {storage} has {format_size(space.free_bytes)} free, "
         f"{format_size(reserve_bytes)} of it in reserve and {format_size(owed_bytes)} promised to "
         f"full clones; a {'full' if full else 'thin'} clone is of {format_size(clone_bytes)}"
+        f"{why_nothing_fits(backend)}"
     )
     return Room(clones=clones, text=text)
