@@ -18,4 +18,4 @@ def test_lio(run_folder: RunFolder) -> None:
 
 def test_lvm(run_folder: RunFolder) -> None:
     """Its disks lie in the guest's memory."""
-    run_folder("tests/lvm", timeout_s=900, memory_mib=2048)
+    run_folder("tests/lvm", timeout_s=1500, memory_mib=2048)

@@ -19,7 +19,7 @@ from clonepool.testing.engine_process import EngineProcess
 from clonepool.testing.volume_groups import ThinGroup, thin_group
 from tests.lio.open_iscsi import read_device, running_iscsid, write_device
 from tests.lio.rigs import free_portal
-from tests.lio.test_vertical import logged_in
+from tests.lio.test_vertical import logged_in, mounted
 from tests.support.site import BLOCK_BYTES, CUSTOMER, IMAGE_BYTES, RO_LUN, RW_LUN, Master, Site
 from tests.support.waiting import wait_for
 
@@ -129,10 +129,15 @@ def test_nobody_reads_what_was_written_before(lvm: LvmSite, method: str) -> None
     site.wait_for_counts(pool, ready=1, released=0, scrubbing=0)
 
 
-def test_a_volume_that_somebody_has_open_is_not_released(lvm: LvmSite) -> None:
+def test_a_volume_that_somebody_has_open_is_not_released(lvm: LvmSite, tmp_path: Path) -> None:
     site = lvm.site
     attachment = site.attach(site.pool(lvm.master, fabric="local"), system_user=USER)
     _shared, own = paths_of(attachment)
+    with (
+        mounted(own, tmp_path / "mnt", options="rw"),
+        pytest.raises(FailedPrecondition, match="a mount, or a process"),
+    ):
+        site.release(attachment)
     with own.open("rb"), pytest.raises(FailedPrecondition, match=f"process {os.getpid()}"):
         site.release(attachment)
     site.release(attachment)

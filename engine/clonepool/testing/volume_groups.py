@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from clonepool import commands
 from clonepool.backends.lvm_group import run_lvm
@@ -30,10 +30,9 @@ class ThinGroup:
     medium: Path
     thin_pool: str = _POOL
 
-    def settings(self, **changes: int | str) -> LvmSettings:
+    def settings(self, **changes: Any) -> LvmSettings:
         """An LVM storage's settings for its pool."""
-        options = {"volume_group": self.name, "thin_pool": self.thin_pool, **changes}
-        return LvmSettings(**options)  # type: ignore[arg-type] - each test gives what it means
+        return replace(LvmSettings(volume_group=self.name, thin_pool=self.thin_pool), **changes)
 
     def path(self, volume: str) -> Path:
         """The device of a logical volume."""
