@@ -14,6 +14,7 @@ import pytest
 
 from clonepool.cli.checks import FAIL, OK, WARN, Check
 from clonepool.cli.checks_lio import check_lio
+from clonepool.cli.checks_lvm import check_lvm
 from clonepool.cli.checks_machine import check_machine
 from clonepool.cli.checks_tools import check_tools
 from clonepool.cli.doctor import run_checks
@@ -94,6 +95,20 @@ def test_a_port_in_use_is_named(folder: Path) -> None:
     assert check.level == WARN
     assert "Address already in use" in check.detail
     assert by_name(check_machine(wanted))["port of fabric iscsi"].level == OK
+
+
+def test_a_thin_pool_that_cannot_be_used_fails_where_a_storage_needs_it(folder: Path) -> None:
+    wanted = settings(folder)
+    assert [] == list(check_lvm(wanted))
+    options = {"volume_group": "no-such-group", "thin_pool": "pool", "reserve": "1GiB"}
+    wanted.storages["thin"] = DriverSettings(name="thin", driver="lvm", options=options)
+    found = by_name(check_machine(wanted))["storage thin"]
+    assert (FAIL, "see docs/lvm.md") == (found.level, found.mend)
+    assert "no-such-group/pool" in found.detail
+
+    wanted.storages["thin"] = DriverSettings(name="thin", driver="lvm", options={})
+    (found,) = check_lvm(wanted)
+    assert (FAIL, "volume_group") == (found.level, found.detail.partition(":")[0])
 
 
 def with_lio(folder: Path) -> Any:

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 
 from clonepool.backends.lvm import LvmBackend
+from clonepool.backends.lvm_group import VolumeGroup
+from clonepool.cli.checks import FAIL, OK
+from clonepool.cli.checks_lvm import check_lvm
+from clonepool.config import DriverSettings
 from clonepool.domain.states import CloneMode
 from clonepool.errors import STORAGE_FULL, ResourceExhausted
 from clonepool.testing.images import make_random_image
 from clonepool.testing.volume_groups import ThinGroup, thin_group
+from tests.service.serving import make_settings
 
 pytestmark = pytest.mark.lvm
 
@@ -89,3 +94,22 @@ def test_above_the_metadata_watermark_nothing_is_cloned(small: ThinGroup, tmp_pa
     with pytest.raises(ResourceExhausted, match=words):
         backend.check()
     assert 0 == backend.space().free_bytes
+
+
+def test_doctor_tells_how_full_the_pool_is_and_changes_nothing(
+    small: ThinGroup, tmp_path: Path
+) -> None:
+    settings = make_settings(listen=f"unix://{tmp_path}/engine.sock", state_dir=tmp_path / "state")
+    options = {"volume_group": small.name, "thin_pool": small.thin_pool, "data_watermark": "50%"}
+    settings.storages["thin"] = DriverSettings(
+        name="thin", driver="lvm", options={**options, "reserve": "1MiB"}
+    )
+    VolumeGroup(small.settings()).create("unfinished", size_bytes=MIB)
+    (found,) = check_lvm(settings)
+    text = f"thin pool {small.name}/thin-pool: 32 MiB of 64 MiB free below its watermarks"
+    assert (OK, text) == (found.level, found.detail)
+    small.fill(size_mib=40)
+    (found,) = check_lvm(settings)
+    assert FAIL == found.level
+    assert "watermark of 50%" in found.detail
+    assert {"thin-pool", "clonepool-unfinished", "ballast"} == small.volumes()

@@ -16,11 +16,22 @@ from clonepool.config import DriverSettings
 from clonepool.errors import FailedPrecondition
 from clonepool.fabrics.lio import LioFabric
 from clonepool.testing.engine_process import EngineProcess
+from clonepool.testing.initiator import WriteProtected
 from clonepool.testing.volume_groups import ThinGroup, thin_group
 from tests.lio.open_iscsi import read_device, running_iscsid, write_device
 from tests.lio.rigs import free_portal
 from tests.lio.test_vertical import logged_in, mounted
-from tests.support.site import BLOCK_BYTES, CUSTOMER, IMAGE_BYTES, RO_LUN, RW_LUN, Master, Site
+from tests.support.site import (
+    BLOCK_BYTES,
+    CUSTOMER,
+    IMAGE_BYTES,
+    RO_LUN,
+    RW_LUN,
+    Master,
+    Site,
+    log_in,
+    write_marker,
+)
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.lvm, pytest.mark.slow]
@@ -186,6 +197,26 @@ def find_event(site: Site, pool: str, reason: str, *, subject: str = "") -> str:
     request = pb.ListEventsRequest(subject_prefix=subject or f"pool/{pool}", page_size=1000)
     events = site.call("ListEvents", request).events
     return next((event.message for event in events if event.reason == reason), "")
+
+
+@pytest.mark.tgt
+def test_a_server_has_its_devices_over_tgt(lvm: LvmSite) -> None:
+    site = lvm.site
+    scrub = pb.ScrubPolicy(threshold=1, method="discard", verify="full")
+    pool = site.pool(lvm.master, fabric="iscsi", max_replicas=1, scrub=scrub)
+    secret = new_secret()
+    attachment = site.attach(pool, system_user=USER)
+    with log_in(attachment) as session:
+        write_marker(session, secret)
+        with pytest.raises(WriteProtected):
+            session.write(lun=RO_LUN, lba=0, data=secret.ljust(BLOCK_BYTES))
+        assert 0 == session.find(secret, lun=RW_LUN)
+    site.release(attachment)
+    site.wait_for_counts(pool, ready=1, released=0, scrubbing=0)
+    again = site.attach(pool, system_user=USER)
+    with log_in(again) as session:
+        assert session.find(secret, lun=RW_LUN) is None
+    site.release(again)
 
 
 @pytest.mark.lio
