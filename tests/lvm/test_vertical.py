@@ -21,6 +21,8 @@ from clonepool.testing.volume_groups import ThinGroup, thin_group
 from tests.lio.open_iscsi import read_device, running_iscsid, write_device
 from tests.lio.rigs import free_portal
 from tests.lio.test_vertical import logged_in, mounted
+from tests.provider.test_examples import lay_out
+from tests.support.pulumi_project import PulumiProject
 from tests.support.site import (
     BLOCK_BYTES,
     CUSTOMER,
@@ -244,3 +246,24 @@ def test_a_real_server_has_its_block_devices_over_the_kernels_target(
             own = server.device(connection, lun=RW_LUN)
             assert secret not in read_device(own, size_bytes=IMAGE_BYTES)
         site.release(again)
+
+
+@pytest.mark.pulumi
+@pytest.mark.lio
+def test_the_example_is_brought_up_by_pulumi_and_taken_down(
+    lvm: LvmSite, tmp_path: Path, pulumi_bin: Path
+) -> None:
+    site = lvm.site
+    variables = {"CLONEPOOL_ENDPOINT": site.engine.endpoint}
+    project = PulumiProject(folder=tmp_path, pulumi_bin=pulumi_bin, variables=variables)
+    lay_out("lvm", folder=tmp_path, project=project, image=str(lvm.master.writable))
+    project.run("up", "--skip-preview")
+    outputs = project.outputs()
+    assert {"db1", "db2"} == outputs.keys()
+    (pool,) = [pool for pool in site.pools() if pool.spec.clone_mode == "thin"]
+    made = [volume for volume in site.volumes(pool.spec.name) if volume.state == "allocated"]
+    assert ["thin", "thin"] == [volume.clone_kind for volume in made]
+    for volume in made:
+        assert lvm.group.path(f"clonepool-{volume.object_name}").is_block_device()
+    project.run("destroy", "--skip-preview")
+    assert pool.id not in [each.id for each in site.pools()]
