@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.guest.conftest import RunFolder
+from tests.support.guest import ROOT
 
 pytestmark = [pytest.mark.guest, pytest.mark.slow]
+# one boot for each: a file that fails is told by its name, and none takes very long
+LVM_FILES = ("test_conformance", "test_lvm", "test_fullness", "test_erasing", "test_vertical")
 
 
 @pytest.mark.open_iscsi
@@ -16,6 +19,14 @@ def test_lio(run_folder: RunFolder) -> None:
     run_folder("tests/lio", timeout_s=600)
 
 
-def test_lvm(run_folder: RunFolder) -> None:
+@pytest.mark.parametrize("file", LVM_FILES)
+@pytest.mark.open_iscsi
+@pytest.mark.tgt
+def test_lvm(run_folder: RunFolder, file: str) -> None:
     """Its disks lie in the guest's memory."""
-    run_folder("tests/lvm", timeout_s=1500, memory_mib=2048)
+    run_folder(f"tests/lvm/{file}.py", timeout_s=900, memory_mib=2048)
+
+
+def test_no_file_of_lvms_tests_is_left_out() -> None:
+    there = (ROOT / "tests/lvm").glob("test_*.py")
+    assert sorted(LVM_FILES) == sorted(path.stem for path in there)

@@ -126,13 +126,13 @@ class LvmBackend(StorageBackend):
         check_object_name(name)
         doing = f"importing image {name}"
         with self._names.hold(name), self._errors(doing):
-            found = self._objects.find(name)
+            found = self._objects.remembered(name)
             if found is not None:
                 _expect_image(found)
                 return
             with _opened_source(source) as descriptor:
                 self._pool.check(doing=doing, needed_bytes=data_bytes(descriptor))
-                self._make_filled(
+                found = self._make_filled(
                     _new(name, Kind.IMAGE, size_bytes=os.fstat(descriptor).st_size),
                     lambda target: fill_from_file(
                         source=descriptor,
@@ -141,6 +141,7 @@ class LvmBackend(StorageBackend):
                         progress=progress,
                     ),
                 )
+            _expect_image(found)
 
     def clone(
         self, *, image: str, name: str, mode: CloneMode, progress: Progress = no_progress

@@ -38,37 +38,29 @@ class LvmObjects:
         """Mend what a killed process or a reboot left, then tell how the pool was made."""
         facts, found = self.group.look()
         self._resume(found.values())
-        self._activate_all(found)
+        self._activate_all(self._keep(found))
         for volume in found.values():
             if volume.kind is Kind.UNFINISHED:
                 self._guarded(f"removing unfinished {volume.name}", self.group.remove, volume.name)
-        self._keep(found)
         return facts
 
     def all(self) -> Iterable[LogicalVolume]:
         """Every finished one, as LVM has them now."""
-        self._keep(self.group.look()[1])
-        return list(self._known.values())
+        return self._keep(self.group.look()[1]).values()
 
     def remembered(self, name: str) -> LogicalVolume | None:
         """One that is known and has its device; None may also mean that LVM was not asked."""
         known = self._known.get(name)
         return known if known is not None and self.device(name) is not None else None
 
-    def find(self, name: str) -> LogicalVolume | None:
-        """A finished one, active or not."""
+    def get(self, name: str) -> LogicalVolume:
+        """A finished one, active or not. Raises NotFound."""
         known = self.remembered(name)
         if known is None:
-            self._keep(self.group.look()[1])
-            known = self._known.get(name)
-        return known
-
-    def get(self, name: str) -> LogicalVolume:
-        """As ``find``. Raises NotFound."""
-        found = self.find(name)
-        if found is None:
+            known = self._keep(self.group.look()[1]).get(name)
+        if known is None:
             raise NotFound(f"{name} is not in {self._settings.pool}", reason="NO_OBJECT")
-        return found
+        return known
 
     def device(self, name: str) -> MappedDevice | None:
         """Its device, None while it is not active."""
@@ -149,10 +141,12 @@ class LvmObjects:
         if volume.kind is not Kind.UNFINISHED:
             self._known[volume.name] = volume
 
-    def _keep(self, found: Mapping[str, LogicalVolume]) -> None:
-        self._known = {
+    def _keep(self, found: Mapping[str, LogicalVolume]) -> Mapping[str, LogicalVolume]:
+        finished = {
             name: volume for name, volume in found.items() if volume.kind is not Kind.UNFINISHED
         }
+        self._known = finished
+        return dict(finished)
 
     def _resume(self, found: Iterable[LogicalVolume]) -> None:
         """A device that a killed command left suspended hangs whoever reads it: load it again."""
@@ -162,15 +156,18 @@ class LvmObjects:
             if (device := self.device(volume.name)) is not None
             and (device.suspended or device.read_only is not volume.read_only)
         ]
-        pool = map(find_device, pool_devices(self._settings))
-        if any(device is not None and device.suspended for device in pool):
+        if any(device.suspended for device in self._pool_devices()):
             stuck.insert(0, self._settings.thin_pool)
         for volume in stuck:
             self._guarded(f"loading {volume} again", self.group.refresh, [volume])
 
+    def _pool_devices(self) -> Sequence[MappedDevice]:
+        found = map(find_device, pool_devices(self._settings))
+        return [device for device in found if device is not None]
+
     def _activate_all(self, found: Mapping[str, LogicalVolume]) -> None:
         inactive = [volume for name, volume in found.items() if self.device(name) is None]
-        if inactive or not found:
+        if inactive or not self._pool_devices():
             self._guarded("activating after a reboot", self._activate, inactive)
 
     def _activate(self, volumes: Sequence[LogicalVolume]) -> None:
