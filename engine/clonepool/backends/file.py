@@ -25,7 +25,7 @@ from clonepool.backends.names import NameLocks, check_object_name
 from clonepool.backends.storage_errors import no_space, storage_errors
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from clonepool.sparse import copy_sparse, data_bytes, reflink
+from clonepool.sparse import copy_sparse, data_bytes, reflink, unshared_bytes
 
 # a file system keeps some blocks to itself, so one that is full rarely says 0
 _FULL_BELOW_BYTES: Final = 2**20
@@ -169,6 +169,16 @@ class FileBackend(StorageBackend):
         with self._errors(f"looking at {name}"):
             place, facts = self._get(name)
         return _describe(name, place, facts)
+
+    def own_bytes(self, *, name: str) -> int:
+        """A full clone has all its blocks to itself; of a thin one, the file system tells."""
+        check_object_name(name)
+        with self._errors(f"looking at {name}"):
+            place, facts = self._get(name)
+            if place is not Place.THIN:
+                return min(facts.st_blocks * _STAT_BLOCK_BYTES, facts.st_size)
+            with _opened(self._files.path(place, name), os.O_RDONLY) as descriptor:
+                return unshared_bytes(descriptor)
 
     def list(self) -> Iterator[ObjectInfo]:
         """Every file under images/ and volumes/; one that vanishes meanwhile is left out."""

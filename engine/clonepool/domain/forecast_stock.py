@@ -7,11 +7,13 @@ once, so what is left is what a pool comes to rest at.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from clonepool import windows
+from clonepool.domain.capacity import UNLIMITED
 from clonepool.domain.forecast import PoolView, ReleasedView, StockCounts
+from clonepool.domain.forecast_space import RoomLeft
 from clonepool.domain.forecast_tickets import Claim, Tickets
 from clonepool.domain.model import PoolSpec, SystemUser
 from clonepool.domain.policy import (
@@ -19,7 +21,6 @@ from clonepool.domain.policy import (
     Backlog,
     FillPlan,
     Stock,
-    clones_that_fit,
     plan_fill,
     recycle_quota,
     scrub_trigger,
@@ -28,11 +29,15 @@ from clonepool.domain.policy import (
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The version that new replicas are made of; ``writable_bytes`` None: slots, not clones."""
+    """The version that new replicas are made of; ``writable_bytes`` None: slots, not clones.
+
+    ``sizes`` are the bytes of a clone of each version that is ready, by its number.
+    """
 
     number: int
     storage: str
     writable_bytes: int | None
+    sizes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -48,7 +53,7 @@ class Done:
 
 
 class PoolStock:
-    """A pool that changes as the forecast goes on. ``left_bytes`` (by storage) is shared by all.
+    """A pool that changes as the forecast goes on. ``left`` (by storage) is shared by all.
 
     In its queue None is one that waited before the plan; the plan's own bring its ticket ``hold``.
     """
@@ -57,7 +62,7 @@ class PoolStock:
         self,
         view: PoolView,
         *,
-        left_bytes: MutableMapping[str, int],
+        left: Mapping[str, RoomLeft],
         hold: str = "",
         at: float = 0.0,
     ) -> None:
@@ -75,7 +80,7 @@ class PoolStock:
         self._recycling = view.recycling
         self._destroying = view.destroying
         self._released = list(view.released)
-        self._left_bytes = left_bytes
+        self._left = left
         self._tickets = Tickets(view.tickets, plans=hold)
         self._at = at
 
@@ -161,8 +166,9 @@ class PoolStock:
         ready, ahead = self._ready[number], len(self.queue)
         if not stale and not self._tickets.spares(ready=ready, ahead=ahead, brings=True):
             return False
-        self._ready[stale[0] if stale else number] -= 1
-        self._take_space(-1)
+        given_up = stale[0] if stale else number
+        self._ready[given_up] -= 1
+        self._give_space(given_up, 1)
         return True
 
     def begin(self) -> None:
@@ -179,7 +185,8 @@ class PoolStock:
         self._count_run(self._released)
         self._released = []
         for idle in (self._ready, self._making):
-            self._take_space(-idle.total())
+            for each, count in idle.items():
+                self._give_space(each, count)
             idle.clear()
         self._recycling = self._destroying = 0
 
@@ -218,6 +225,8 @@ class PoolStock:
             self._making.clear()
             return
         number = self.wanted.number
+        for other, count in self._making.items():
+            self._give_space(other, count if other != number else 0)
         if not self.stopped_reason:
             self._ready[number] += self._making[number] + self._recycling
             self._recycling = 0
@@ -261,7 +270,8 @@ class PoolStock:
         self.done.destroyed += destroyed
         self._count_run(eligible)
         self._released = [each for each in self._released if not self._is_eligible(each)]
-        self._take_space(-destroyed)
+        self._take(-sum(each.size_bytes for each in eligible))
+        self._take_space(quota)
 
     def _count_run(self, scrubbed: Sequence[ReleasedView]) -> None:
         self.done.scrubbed += len(scrubbed)
@@ -290,7 +300,7 @@ class PoolStock:
         self._retire_stale(plan.retire_stale, current=number)
         self._ready[number] -= plan.retire_surplus
         self._making[number] += plan.make
-        self._take_space(plan.make - plan.retire_stale - plan.retire_surplus)
+        self._take_space(plan.make - plan.retire_surplus)
 
     def _retire_stale(self, count: int, *, current: int) -> None:
         self.done.stale_replaced += count
@@ -298,21 +308,29 @@ class PoolStock:
             if number != current:
                 taken = min(count, self._ready[number])
                 self._ready[number] -= taken
+                self._give_space(number, taken)
                 count -= taken
-
-    def _clone_bytes(self) -> int:
-        return (self.wanted.writable_bytes or 0) if self.wanted and self.full_clones else 0
 
     def _room(self) -> int:
         """How many more clones fit."""
         if self.wanted is None or self.wanted.writable_bytes is None:
-            return 2**31
-        left_bytes = self._left_bytes.get(self.wanted.storage, 0)
-        return clones_that_fit(
-            clone_bytes=self._clone_bytes(), free_bytes=left_bytes, reserve_bytes=0, owed_bytes=0
-        )
+            return UNLIMITED
+        left = self._left.get(self.wanted.storage, RoomLeft(left_bytes=0))
+        return left.fits(clone_bytes=self.wanted.writable_bytes, full=self.full_clones)
 
     def _take_space(self, clones: int) -> None:
-        """A full clone is counted whole from the moment it is planned; negative gives back."""
-        if self.wanted is not None and self._clone_bytes():
-            self._left_bytes[self.wanted.storage] -= clones * self._clone_bytes()
+        """So many of the wanted version are planned; negative gives back."""
+        if self.wanted is not None:
+            self._take(clones * (self.wanted.writable_bytes or 0))
+
+    def _give_space(self, number: int, count: int) -> None:
+        """So many of a version are given up."""
+        if self.wanted is not None:
+            own = self.wanted.writable_bytes or 0
+            size_bytes = own if number == self.wanted.number else self.wanted.sizes.get(number, own)
+            self._take(-count * size_bytes)
+
+    def _take(self, size_bytes: int) -> None:
+        left = self._left.get(self.wanted.storage) if self.wanted else None
+        if left is not None:
+            left.take(size_bytes, full=self.full_clones)

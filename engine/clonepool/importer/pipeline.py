@@ -18,10 +18,12 @@ from clonepool.importer.digest import digest_content, digest_file
 from clonepool.importer.fetch import fetched
 from clonepool.importer.http_source import shown
 from clonepool.importer.image_format import check_size, find_format
-from clonepool.importer.limits import ImportLimits, Meter
+from clonepool.importer.limits import ImportLimits, Meter, admit_all
 from clonepool.importer.preconfigure import check_file, write_files
 
 _DEFAULT_LIMITS: Final = ImportLimits()
+# st_blocks counts in these
+_STAT_BLOCK_BYTES: Final = 512
 
 
 class StoredObject(Protocol):
@@ -67,6 +69,8 @@ def import_portion(
     import_roots: Sequence[Path],
     progress: Callable[[int, int], None],
     reserve_bytes: int = 0,
+    admit: Callable[[int], None] = admit_all,
+    stages_on_storage: bool = True,
     limits: ImportLimits = _DEFAULT_LIMITS,
     notify: Callable[[str], None] = no_notice,
 ) -> ImagePortion:
@@ -79,11 +83,15 @@ def import_portion(
     own file system, where nothing is copied twice. The user's source is never changed.
 
     Without ``import_roots``, any file that the engine's user can read may be imported.
-    ``notify`` is told what was adjusted. Raises every kind of error that its steps name.
+    ``admit`` is asked before the storage is written to: before staging where that lies on it
+    (``stages_on_storage``), else before the object is stored. ``notify`` is told what was
+    adjusted. Raises every kind of error that its steps name.
     """
     for file in preconfigure:
         check_file(file)
-    meter, limits = Meter(progress), replace(limits, reserve_bytes=reserve_bytes)
+    admit_staged, admit_stored = (admit, admit_all) if stages_on_storage else (admit_all, admit)
+    meter = Meter(progress)
+    limits = replace(limits, reserve_bytes=reserve_bytes, admit=admit_staged)
     if present := _describe_present(backend, object_name, meter=meter):
         return present
     with _io_errors(spec.source), _emptied(staging_dir / object_name) as staging:
@@ -105,6 +113,7 @@ def import_portion(
         )
         meter.expect("digest", size_bytes)
         digest = digest_file(raw, progress=meter.stage("digest"))
+        admit_stored(raw.stat().st_blocks * _STAT_BLOCK_BYTES)
         reach(Point.IMPORT_STAGED)
         backend.import_image(name=object_name, source=raw, progress=lambda _done: meter.again())
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)

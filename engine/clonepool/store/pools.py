@@ -256,6 +256,17 @@ def note_success(transaction: Transaction, *, pool_id: str, clone_kind: str) -> 
     )
 
 
+def note_space(transaction: Transaction, *, pool_id: str, text: str) -> bool:
+    """Write down why there is no room for what a pool lacks, "" for room; False when it stands."""
+    return (
+        transaction.sql(
+            "UPDATE pool SET short_of_space = ? WHERE id = ? AND short_of_space != ?",
+            (text, pool_id, text),
+        ).rowcount
+        == 1
+    )
+
+
 def stop(transaction: Transaction, *, pool_id: str, reason: str) -> bool:
     """Stop filling; False when it was stopped already."""
     return (

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from clonepool.domain.capacity import Owed
 from clonepool.domain.model import (
     ImagePortion,
     ImageVersion,
@@ -198,32 +199,43 @@ def fabrics_in_use(session: Session) -> list[str]:
 
 
 def list_growing(session: Session, *, storage: str) -> list[tuple[str, int]]:
-    """Full clones that may still grow: (id, generation)."""
+    """Volumes of a storage that servers may have written into: (id, generation)."""
     query = select(tables.Volume.id, tables.Volume.generation).where(
         tables.Volume.storage == storage,
-        tables.Volume.clone_kind == "full",
-        tables.Volume.used_bytes < tables.Volume.size_bytes,
+        tables.Volume.clone_kind != "",
+        tables.Volume.state != VolumeState.DELETING.value,
         col(tables.Volume.slot).is_(False),
     )
     return list(session.exec(query))
 
 
 def note_used(transaction: Transaction, *, used_bytes: Mapping[tuple[str, int], int]) -> None:
-    """Write down what volumes use of their storage, by id and generation."""
+    """Write down what volumes hold to themselves, by id and generation."""
     for (volume_id, generation), used in used_bytes.items():
         transaction.sql(
-            "UPDATE volume SET used_bytes = ? WHERE id = ? AND generation = ?",
-            (used, volume_id, generation),
+            "UPDATE volume SET used_bytes = ? WHERE id = ? AND generation = ? AND used_bytes != ?",
+            (used, volume_id, generation, used),
         )
 
 
-def owed_bytes(session: Session, *, storage: str, auto_is_full: bool) -> int:
-    """What full clones on a storage may still grow by, those that are to be made included."""
-    row = session.connection().exec_driver_sql(
-        "SELECT coalesce(sum(max(size_bytes - used_bytes, 0)), 0) FROM volume "
-        "WHERE storage = ? AND NOT slot AND (clone_kind = 'full' "
-        "OR state IN ('planned', 'cloning') AND EXISTS (SELECT 1 FROM pool "
-        "WHERE pool.id = volume.pool_id AND (clone_mode = 'full' OR clone_mode = 'auto' AND ?)))",
-        (storage, auto_is_full),
+# what is being deleted has no writer any more; what it holds is used until it is gone
+_OWED = """
+    SELECT is_full, sum(CASE WHEN size_bytes > used_bytes THEN size_bytes - used_bytes ELSE 0 END)
+    FROM (
+        SELECT v.size_bytes, v.used_bytes, CASE
+            WHEN v.clone_kind != '' AND v.state NOT IN ('planned', 'cloning')
+                THEN v.clone_kind = 'full'
+            ELSE p.clone_mode = 'full' OR p.clone_mode = 'auto' AND :auto_is_full END AS is_full
+        FROM volume v JOIN pool p ON p.id = v.pool_id
+        WHERE v.storage = :storage AND NOT v.slot AND v.state != 'deleting')
+    GROUP BY is_full
+"""
+
+
+def owed(session: Session, *, storage: str, auto_is_full: bool) -> Owed:
+    """What the volumes on a storage may still be written by, those to be made included."""
+    found = session.connection().exec_driver_sql(
+        _OWED, {"storage": storage, "auto_is_full": auto_is_full}
     )
-    return int(row.scalar_one())
+    by_kind = {bool(is_full): int(size_bytes) for is_full, size_bytes in found}
+    return Owed(full_bytes=by_kind.get(True, 0), thin_bytes=by_kind.get(False, 0))
