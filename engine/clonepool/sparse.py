@@ -6,7 +6,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -16,13 +15,6 @@ MIB: Final = 2**20
 COPY_STEP_BYTES: Final = 4 * MIB
 # linux/fs.h: _IOW(0x94, 9, int)
 _FICLONE: Final = 0x40049409
-# linux/fiemap.h: _IOWR('f', 11, struct fiemap), its parts and the flags of an extent
-_FS_IOC_FIEMAP: Final = 0xC020660B
-_FIEMAP: Final = struct.Struct("=QQIIII")
-_FIEMAP_EXTENT: Final = struct.Struct("=QQQ16xI12x")
-_EXTENTS_AT_ONCE: Final = 256
-_EXTENT_LAST: Final = 0x1
-_EXTENT_SHARED: Final = 0x2000
 _FALLOC_FL_KEEP_SIZE: Final = 0x01
 _FALLOC_FL_PUNCH_HOLE: Final = 0x02
 
@@ -120,30 +112,3 @@ def write_all(descriptor: int, data: memoryview | bytes, *, position: int) -> No
 def data_bytes(descriptor: int) -> int:
     """Bytes that a copy which keeps holes has to write."""
     return sum(segment.length for segment in segments(descriptor) if segment.is_data)
-
-
-def unshared_bytes(descriptor: int) -> int:
-    """Bytes of the blocks that only this file has (FIEMAP); OSError where that can't be asked."""
-    size_bytes = os.fstat(descriptor).st_size
-    found, position = 0, 0
-    while position < size_bytes:
-        extents = _extents(descriptor, start=position, length=size_bytes - position)
-        for start, _where, length, flags in extents:
-            position = start + length
-            if not flags & _EXTENT_SHARED:
-                found += min(position, size_bytes) - start
-            if flags & _EXTENT_LAST:
-                return found
-        if not extents:
-            break
-    return found
-
-
-def _extents(descriptor: int, *, start: int, length: int) -> list[tuple[int, int, int, int]]:
-    """Some of a file's extents from ``start`` on: (offset, place on the medium, length, flags)."""
-    buffer = bytearray(_FIEMAP.size + _EXTENTS_AT_ONCE * _FIEMAP_EXTENT.size)
-    _FIEMAP.pack_into(buffer, 0, start, length, 0, 0, _EXTENTS_AT_ONCE, 0)
-    fcntl.ioctl(descriptor, _FS_IOC_FIEMAP, buffer)
-    count = _FIEMAP.unpack_from(buffer)[3]
-    end = _FIEMAP.size + count * _FIEMAP_EXTENT.size
-    return list(_FIEMAP_EXTENT.iter_unpack(memoryview(buffer)[_FIEMAP.size : end]))

@@ -19,13 +19,13 @@ from clonepool.backends.base import (
     no_progress,
 )
 from clonepool.backends.directory import Place, StorageDirectory, destroy_file
-from clonepool.backends.file_erase import discard, overwrite_with_zeros
+from clonepool.backends.file_erase import discard, overwrite_with_zeros, unshared_bytes
 from clonepool.backends.file_probe import FileSystemFacts, probe_file_system
 from clonepool.backends.names import NameLocks, check_object_name
 from clonepool.backends.storage_errors import no_space, storage_errors
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from clonepool.sparse import copy_sparse, data_bytes, reflink, unshared_bytes
+from clonepool.sparse import copy_sparse, data_bytes, reflink
 
 # a file system keeps some blocks to itself, so one that is full rarely says 0
 _FULL_BELOW_BYTES: Final = 2**20

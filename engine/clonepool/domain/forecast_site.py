@@ -67,6 +67,18 @@ class Site:
             sizes={each: size or 0 for each, size in sizes.items()},
         )
 
+    def settle(self) -> None:
+        """Let the engine do all that it would do by itself, until nothing is left to do.
+
+        It looks at one pool after the other, and what it began at one look is done by the next.
+        """
+        at_work = True
+        while at_work:
+            for pool in self.pools.values():
+                pool.finish()
+            # each is looked at, also after one that was found at work
+            at_work = sum(pool.look() for pool in self.pools.values()) > 0
+
     def put_image(self, change: PutImage) -> Refusal | bool:
         """Whether there is a new version, which its pools' next replicas have."""
         spec = change.spec

@@ -83,6 +83,7 @@ class PoolStock:
         self._left = left
         self._tickets = Tickets(view.tickets, plans=hold)
         self._at = at
+        self._going_bytes = 0  # of what is being destroyed: its space is free when it is gone
 
     def counts(self) -> StockCounts:
         """The stock as it is now."""
@@ -183,27 +184,38 @@ class PoolStock:
         """Deleted: what was never allocated is deleted, what was released is scrubbed first."""
         self.done.destroyed += len(self._released)
         self._count_run(self._released)
-        self._released = []
         for idle in (self._ready, self._making):
-            for each, count in idle.items():
-                self._give_space(each, count)
+            for number, count in idle.items():
+                self._give_space(number, count)
             idle.clear()
+        scrubbing_bytes = (self._recycling + self._destroying) * self._clone_bytes()
+        released_bytes = sum(each.size_bytes for each in self._released)
+        # nobody looks at it any more
+        self._take(-(self._going_bytes + scrubbing_bytes + released_bytes))
+        self._released, self._going_bytes = [], 0
         self._recycling = self._destroying = 0
 
-    def settle(self) -> None:
-        """Let the engine do all that it would do by itself, until nothing is left to do."""
+    def finish(self) -> None:
+        """What the engine had begun is done, and who waited for it is served."""
         self._destroying = 0
-        while True:
-            self._finish_making()
-            self._serve()
-            if self._scrub_is_due():
-                self.done.threshold_runs += 1
-                self._scrub()
-                continue
-            plan = self._plan()
-            if plan == NOTHING and (self.stopped_reason or not self._recycling):
-                return
-            self._carry_out(plan)
+        self._take(-self._going_bytes)
+        self._going_bytes = 0
+        self._finish_making()
+        self._serve()
+
+    def look(self) -> bool:
+        """The engine looks at the pool once, and begins what is to be done; False: nothing is."""
+        if self._scrub_is_due():
+            self.done.threshold_runs += 1
+            self._scrub()
+            return True
+        scrubbed_before = self.done.scrubbed
+        plan = self._plan()
+        resting = plan == NOTHING and (bool(self.stopped_reason) or not self._recycling)
+        if resting and self.done.scrubbed == scrubbed_before:
+            return False
+        self._carry_out(plan)
+        return True
 
     def _stock(self) -> Stock:
         number = self.wanted.number if self.wanted else 0
@@ -270,8 +282,8 @@ class PoolStock:
         self.done.destroyed += destroyed
         self._count_run(eligible)
         self._released = [each for each in self._released if not self._is_eligible(each)]
-        self._take(-sum(each.size_bytes for each in eligible))
-        self._take_space(quota)
+        self._going_bytes += sum(each.size_bytes for each in eligible)
+        self._going_bytes -= quota * self._clone_bytes()
 
     def _count_run(self, scrubbed: Sequence[ReleasedView]) -> None:
         self.done.scrubbed += len(scrubbed)
@@ -283,10 +295,12 @@ class PoolStock:
         plan = plan_fill(self.spec, self._stock())
         room = self._room()
         self.short_of_space = plan.make > room
+        make = min(plan.make, room)
         if self.short_of_space and self._starves() and self.spec.scrub.on_low_space:
             self._scrub()
-            return self._plan()
-        make = 0 if self.stopped_reason else min(plan.make, room)
+            plan = plan_fill(self.spec, self._stock())
+            make = min(make, plan.make)
+        make = 0 if self.stopped_reason else make
         return FillPlan(
             make=make, retire_stale=plan.retire_stale, retire_surplus=plan.retire_surplus
         )
@@ -300,7 +314,8 @@ class PoolStock:
         self._retire_stale(plan.retire_stale, current=number)
         self._ready[number] -= plan.retire_surplus
         self._making[number] += plan.make
-        self._take_space(plan.make - plan.retire_surplus)
+        self._take_space(plan.make)
+        self._give_space(number, plan.retire_surplus)
 
     def _retire_stale(self, count: int, *, current: int) -> None:
         self.done.stale_replaced += count
@@ -318,16 +333,22 @@ class PoolStock:
         left = self._left.get(self.wanted.storage, RoomLeft(left_bytes=0))
         return left.fits(clone_bytes=self.wanted.writable_bytes, full=self.full_clones)
 
+    def _clone_bytes(self) -> int:
+        return (self.wanted.writable_bytes or 0) if self.wanted else 0
+
     def _take_space(self, clones: int) -> None:
-        """So many of the wanted version are planned; negative gives back."""
-        if self.wanted is not None:
-            self._take(clones * (self.wanted.writable_bytes or 0))
+        """So many of the wanted version are planned."""
+        self._take(clones * self._clone_bytes())
 
     def _give_space(self, number: int, count: int) -> None:
-        """So many of a version are given up."""
-        if self.wanted is not None:
-            own = self.wanted.writable_bytes or 0
-            size_bytes = own if number == self.wanted.number else self.wanted.sizes.get(number, own)
+        """So many of a version, that no server had, are given up."""
+        size_bytes = self._clone_bytes()
+        if self.wanted is not None and number != self.wanted.number:
+            size_bytes = self.wanted.sizes.get(number, size_bytes)
+        if self.full_clones:
+            self._going_bytes += count * size_bytes
+        else:
+            # what shares all its blocks holds nothing: the promise alone is given back
             self._take(-count * size_bytes)
 
     def _take(self, size_bytes: int) -> None:

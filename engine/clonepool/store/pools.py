@@ -221,8 +221,9 @@ def list_page(session: Session, *, page: PageRequest, now: float) -> tuple[list[
 
 
 def ids(session: Session) -> list[str]:
-    """Every pool's id, tombstones included."""
-    return list(session.exec(select(tables.Pool.id)))
+    """Every pool's id, tombstones included, the oldest first: in this order space is given out."""
+    by_age = (col(tables.Pool.created_at), col(tables.Pool.id))
+    return list(session.exec(select(tables.Pool.id).order_by(*by_age)))
 
 
 def is_live(session: Session, *, pool_id: str) -> bool:

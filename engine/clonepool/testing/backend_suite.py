@@ -23,6 +23,7 @@ from clonepool.errors import (
     NotFound,
 )
 from clonepool.testing.images import make_random_image, make_sparse_image
+from clonepool.testing.space_suite import SpaceSuite
 
 MIB: Final = 2**20
 IMAGE: Final = "web-v1-writable"
@@ -74,7 +75,7 @@ class StopAt:
             raise Cancelled("stopped by the test")
 
 
-class BackendSuite:
+class BackendSuite(SpaceSuite):
     """The conformance suite; ``backend`` is the one fixture a subclass must give."""
 
     @pytest.fixture
