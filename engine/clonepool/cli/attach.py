@@ -97,7 +97,7 @@ def attach(  # noqa: PLR0913 - one parameter an option
 
 
 def _because(answer: Any) -> str:
-    return f", which can't be filled: {answer.wait_reason}" if answer.wait_reason else ""
+    return f" (it can't be filled: {answer.wait_reason})" if answer.wait_reason else ""
 
 
 def _of_user(text: str) -> pb.AttachmentSpec:

@@ -13,6 +13,9 @@ from clonepool.domain.states import CAPACITY_STATES
 from clonepool.errors import ClonepoolError, InvalidArgument, Unavailable
 from clonepool.store import pools
 
+# figures that an operator looks at are of now
+_MEASURED_S = 5.0
+
 
 class Capacities:
     """The one use case."""
@@ -23,7 +26,7 @@ class Capacities:
     def get(self, *, storage: str = "", pool: str = "") -> CapacityFacts:
         """Figures of every storage and pool, or of one ("" for all). Changes nothing.
 
-        Volumes are measured for it, at most twice a minute. Raises NotFound (no such pool),
+        Volumes are measured for it, at most every few seconds. Raises NotFound (no such pool),
         InvalidArgument (no such storage).
         """
         self._check_storage(storage)
@@ -94,6 +97,6 @@ class Capacities:
         """One look at a storage an answer: its figures and those of its pools are of one moment."""
         if name not in seen:
             with contextlib.suppress(Unavailable):
-                space.measure(self._context, name)
+                space.measure(self._context, name, older_than_s=_MEASURED_S)
             seen[name] = space.capacity_of(self._context, name)
         return seen[name]

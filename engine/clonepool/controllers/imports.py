@@ -11,6 +11,7 @@ from clonepool.domain.model import ImagePortion, ImageSpec, ImageVersion, Operat
 from clonepool.domain.policy import backoff_s
 from clonepool.domain.states import PortionRole, Severity, VersionState
 from clonepool.errors import Aborted, ClonepoolError, ResourceExhausted, Unavailable
+from clonepool.importer.limits import ImportLimits, admit_all
 from clonepool.importer.pipeline import import_portion
 from clonepool.store import events, images
 from clonepool.store.writer import Transaction
@@ -64,6 +65,7 @@ class ImportImage:
         staging = drivers.staging_dir(storage)
         staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         object_name = names.portion_object(version_id=version.id, role=role)
+        on_storage = drivers.stages_on_itself(storage)
         with space.incoming(self._context, storage=storage, key=object_name) as admit:
             return import_portion(
                 spec=portion,
@@ -72,8 +74,9 @@ class ImportImage:
                 object_name=object_name,
                 staging_dir=staging,
                 import_roots=self._context.settings.import_roots,
-                admit=admit,
-                stages_on_storage=drivers.stages_on_itself(storage),
+                # what is staged on the storage takes of its space before it is stored
+                limits=ImportLimits(admit=admit if on_storage else admit_all),
+                admit=admit_all if on_storage else admit,
                 progress=control.progress,
                 notify=lambda text: self._tell(spec.name, text),
             )

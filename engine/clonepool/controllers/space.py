@@ -78,10 +78,10 @@ def room_for(
     return room
 
 
-def measure(context: Context, storage: str) -> bool:
+def measure(context: Context, storage: str, *, older_than_s: float = _MEASURE_INTERVAL_S) -> bool:
     """Note what the storage's volumes hold by now; False when that was done a moment ago."""
     before = context.measured_at.get(storage)
-    if before is not None and abs(context.now() - before) < _MEASURE_INTERVAL_S:
+    if before is not None and abs(context.now() - before) < older_than_s:
         return False
     context.measured_at[storage] = context.now()
     backend = context.drivers.backend(storage)

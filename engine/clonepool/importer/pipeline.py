@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -68,9 +67,7 @@ def import_portion(
     staging_dir: Path,
     import_roots: Sequence[Path],
     progress: Callable[[int, int], None],
-    reserve_bytes: int = 0,
     admit: Callable[[int], None] = admit_all,
-    stages_on_storage: bool = True,
     limits: ImportLimits = _DEFAULT_LIMITS,
     notify: Callable[[str], None] = no_notice,
 ) -> ImagePortion:
@@ -83,15 +80,12 @@ def import_portion(
     own file system, where nothing is copied twice. The user's source is never changed.
 
     Without ``import_roots``, any file that the engine's user can read may be imported.
-    ``admit`` is asked before the storage is written to: before staging where that lies on it
-    (``stages_on_storage``), else before the object is stored. ``notify`` is told what was
-    adjusted. Raises every kind of error that its steps name.
+    ``admit`` is asked before the object is stored; where staging lies on the storage, that of
+    ``limits`` is asked before. ``notify`` is told what was adjusted. Raises what its steps raise.
     """
     for file in preconfigure:
         check_file(file)
-    admit_staged, admit_stored = (admit, admit_all) if stages_on_storage else (admit_all, admit)
     meter = Meter(progress)
-    limits = replace(limits, reserve_bytes=reserve_bytes, admit=admit_staged)
     if present := _describe_present(backend, object_name, meter=meter):
         return present
     with _io_errors(spec.source), _emptied(staging_dir / object_name) as staging:
@@ -113,7 +107,7 @@ def import_portion(
         )
         meter.expect("digest", size_bytes)
         digest = digest_file(raw, progress=meter.stage("digest"))
-        admit_stored(raw.stat().st_blocks * _STAT_BLOCK_BYTES)
+        admit(raw.stat().st_blocks * _STAT_BLOCK_BYTES)
         reach(Point.IMPORT_STAGED)
         backend.import_image(name=object_name, source=raw, progress=lambda _done: meter.again())
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)

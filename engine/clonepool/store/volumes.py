@@ -220,22 +220,20 @@ def note_used(transaction: Transaction, *, used_bytes: Mapping[tuple[str, int], 
 
 # what is being deleted has no writer any more; what it holds is used until it is gone
 _OWED = """
-    SELECT is_full, sum(CASE WHEN size_bytes > used_bytes THEN size_bytes - used_bytes ELSE 0 END)
+    SELECT coalesce(sum(CASE WHEN is_full THEN owed_bytes ELSE 0 END), 0),
+        coalesce(sum(CASE WHEN is_full THEN 0 ELSE owed_bytes END), 0)
     FROM (
-        SELECT v.size_bytes, v.used_bytes, CASE
-            WHEN v.clone_kind != '' AND v.state NOT IN ('planned', 'cloning')
-                THEN v.clone_kind = 'full'
-            ELSE p.clone_mode = 'full' OR p.clone_mode = 'auto' AND :auto_is_full END AS is_full
-        FROM volume v JOIN pool p ON p.id = v.pool_id
-        WHERE v.storage = :storage AND NOT v.slot AND v.state != 'deleting')
-    GROUP BY is_full
+        SELECT size_bytes - used_bytes AS owed_bytes, CASE
+            WHEN clone_kind != '' AND state NOT IN ('planned', 'cloning') THEN clone_kind = 'full'
+            ELSE (SELECT clone_mode = 'full' OR clone_mode = 'auto' AND :auto_is_full
+                FROM pool WHERE id = pool_id) END AS is_full
+        FROM volume
+        WHERE storage = :storage AND NOT slot AND state != 'deleting' AND used_bytes < size_bytes)
 """
 
 
 def owed(session: Session, *, storage: str, auto_is_full: bool) -> Owed:
     """What the volumes on a storage may still be written by, those to be made included."""
-    found = session.connection().exec_driver_sql(
-        _OWED, {"storage": storage, "auto_is_full": auto_is_full}
-    )
-    by_kind = {bool(is_full): int(size_bytes) for is_full, size_bytes in found}
-    return Owed(full_bytes=by_kind.get(True, 0), thin_bytes=by_kind.get(False, 0))
+    parameters = {"storage": storage, "auto_is_full": auto_is_full}
+    full_bytes, thin_bytes = session.connection().exec_driver_sql(_OWED, parameters).one()
+    return Owed(full_bytes=int(full_bytes), thin_bytes=int(thin_bytes))
