@@ -77,8 +77,8 @@ class Context:
     # when a storage's volumes were last measured, by its name
     measured_at: dict[str, float] = field(default_factory=dict)
     incoming: Incoming = field(default_factory=Incoming)
-    # held from the look at the figures to the row, or the note, that takes of them
-    space_lock: threading.RLock = field(default_factory=threading.RLock)
+    # by storage: held from the look at its figures to the row, or the note, that takes of them
+    spaces: AttachmentLocks = field(default_factory=AttachmentLocks)
     locks: AttachmentLocks = field(default_factory=AttachmentLocks)
     # by target: one that came back is not unexported by who saw it released; taken last, alone
     targets: AttachmentLocks = field(default_factory=AttachmentLocks)

@@ -60,7 +60,7 @@ class Filling:
         if wanted is None:
             return
         # no import may be promised the same room between the look and the rows
-        with self._context.space_lock:
+        with self._context.spaces.of(wanted.storage):
             plan = self._within_space(pool, wanted, plan_fill(pool.spec, Stock.of(pool.counts)))
             if pool.stopped_reason:
                 plan = replace(plan, make=0)

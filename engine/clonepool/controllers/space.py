@@ -160,7 +160,7 @@ class Admission:
     def __call__(self, needed_bytes: int) -> None:
         """Set the bytes aside. Raises ResourceExhausted where that would break a promise."""
         context, storage = self._context, self._storage
-        with context.space_lock:
+        with context.spaces.of(storage):
             capacity = capacity_of(context, storage, apart_from=self._key)
             if needed_bytes > capacity.writable_bytes and measure(context, storage):
                 capacity = capacity_of(context, storage, apart_from=self._key)

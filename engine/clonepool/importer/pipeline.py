@@ -79,9 +79,9 @@ def import_portion(
     the next call begins again. Staging is emptied in every case, and lies best on the storage's
     own file system, where nothing is copied twice. The user's source is never changed.
 
-    Without ``import_roots``, any file that the engine's user can read may be imported.
-    ``admit`` is asked before the object is stored; where staging lies on the storage, that of
-    ``limits`` is asked before. ``notify`` is told what was adjusted. Raises what its steps raise.
+    Without ``import_roots``, any file that the engine's user can read may be imported. ``admit`` is
+    asked before the object is stored, that of ``limits`` before anything is staged. ``notify`` is
+    told what was adjusted. Raises every kind of error that its steps name.
     """
     for file in preconfigure:
         check_file(file)
@@ -105,12 +105,16 @@ def import_portion(
             limits=limits,
             on_wait=meter.again,
         )
-        meter.expect("digest", size_bytes)
-        digest = digest_file(raw, progress=meter.stage("digest"))
+        digest = _digest(raw, size_bytes=size_bytes, meter=meter)
         admit(raw.stat().st_blocks * _STAT_BLOCK_BYTES)
         reach(Point.IMPORT_STAGED)
         backend.import_image(name=object_name, source=raw, progress=lambda _done: meter.again())
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
+
+
+def _digest(raw: Path, *, size_bytes: int, meter: Meter) -> str:
+    meter.expect("digest", size_bytes)
+    return digest_file(raw, progress=meter.stage("digest"))
 
 
 def _make_raw(
