@@ -11,6 +11,7 @@ from clonepool import __version__
 from clonepool.config import Settings
 from clonepool.controllers.attachments import Attachments
 from clonepool.controllers.audit import Audit
+from clonepool.controllers.capacities import Capacities
 from clonepool.controllers.clones import CloneVolume, DeleteVolume
 from clonepool.controllers.context import Context
 from clonepool.controllers.drivers import Drivers
@@ -62,6 +63,7 @@ class Engine:
         self.operations = Operations(context)
         self.events = Events(context)
         self.forecasts = Forecasts(context)
+        self.capacities = Capacities(context)
         self.holds = Holds(context)
         self.reconcile = Reconcile(context, self._exports)
         self._worker = Worker(

@@ -232,13 +232,14 @@ class SteppedEngine:
         return operation
 
     def share_turns(self, pause: Callable[[], None], make: Callable[[], Any]) -> None:
-        """Let others go on before each write, and where a lock of an attachment is taken.
+        """Let others go on before each write, and where such a lock as these is taken.
 
         Its own locks would stop a thread that has the turn.
         """
         self._writer.before_write = pause
-        locks = self.engine._exports._context.locks
-        locks._locks[:] = [make() for _lock in locks._locks]
+        context = self.engine._exports._context
+        for locks in (context.locks, context.spaces):
+            locks._locks[:] = [make() for _lock in locks._locks]
 
     @property
     def _writer(self) -> SteppedWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from clonepool.cli.checks_lvm import check_lvm
 from clonepool.config import DriverSettings
 from clonepool.domain.states import CloneMode
 from clonepool.errors import STORAGE_FULL, ResourceExhausted
-from clonepool.testing.images import make_random_image
+from clonepool.testing.images import make_random_image, make_sparse_image
 from clonepool.testing.volume_groups import ThinGroup, thin_group
 from tests.service.serving import make_settings
 
@@ -113,3 +114,24 @@ def test_doctor_tells_how_full_the_pool_is_and_changes_nothing(
     assert FAIL == found.level
     assert "watermark of 50%" in found.detail
     assert {"thin-pool", "clonepool-unfinished", "ballast"} == small.volumes()
+
+
+def test_a_volume_has_to_itself_what_it_holds_beyond_its_image(
+    small: ThinGroup, tmp_path: Path
+) -> None:
+    backend = open_with_image(small, tmp_path)
+    source = make_sparse_image(tmp_path / "sparse.raw", size_bytes=8 * MIB, data={0: b"x" * MIB})
+    backend.import_image(name="sparse", source=source)
+    for name, mode in (("vol-a-g1", CloneMode.THIN), ("vol-b-g1", CloneMode.FULL)):
+        backend.clone(image="sparse", name=name, mode=mode)
+    assert 0 == backend.own_bytes(name="vol-a-g1")
+    assert MIB == backend.own_bytes(name="vol-b-g1")
+    for name in ("vol-a-g1", "vol-b-g1"):
+        with backend.path(name=name).open("r+b", buffering=0) as device:
+            device.seek(4 * MIB)
+            device.write(b"y" * 2 * MIB)
+            os.fsync(device.fileno())
+    assert 2 * MIB == backend.own_bytes(name="vol-a-g1")
+    assert 3 * MIB == backend.own_bytes(name="vol-b-g1")
+    backend.delete(name="sparse")
+    assert 0 == backend.own_bytes(name="vol-a-g1"), "fewer than there are is safe"

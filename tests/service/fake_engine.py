@@ -35,6 +35,7 @@ from clonepool.domain.states import (
     VersionState,
 )
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
+from tests.service.fake_capacities import FakeCapacities
 from tests.service.fake_forecasts import FakeForecasts
 from tests.service.fake_holds import SPENT, FakeHolds
 from tests.service.fake_values import (
@@ -386,6 +387,7 @@ class FakeEngine:
         self.orphans = FakeOrphans("orphan")
         self.events = FakeEvents()
         self.forecasts = FakeForecasts()
+        self.capacities = FakeCapacities()
         self.holds = FakeHolds()
         self.started = threading.Event()
         self.may_start = threading.Event()

@@ -127,6 +127,15 @@ class StorageBackend(ABC):
     def stat(self, *, name: str) -> ObjectInfo:
         """Describe ``name``. Raises NotFound."""
 
+    def own_bytes(self, *, name: str) -> int:
+        """Bytes that ``name`` holds and shares with nothing: what was written of what it may be.
+
+        Fewer than there are is safe, and only makes a storage look fuller: 0 where the storage
+        can't tell. More is not: it would be promised to others. Raises NotFound.
+        """
+        self.stat(name=name)
+        return 0
+
     @abstractmethod
     def list(self) -> Iterator[ObjectInfo]:
         """Every object of ours on this storage, in no order; unfinished ones excluded."""

@@ -207,6 +207,21 @@ class LvmBackend(StorageBackend):
         with self._errors(f"looking at {name}"):
             return self._describe(self._objects.get(name))
 
+    def own_bytes(self, *, name: str) -> int:
+        """What it holds beyond what its image holds, which it may share; all, of a full clone.
+
+        A thin one whose image is gone may share with others of it: 0, since the pool can't tell.
+        """
+        check_object_name(name)
+        with self._errors(f"looking at {name}"):
+            found = self._objects.get(name)
+            held = self._describe(found)
+            shared_bytes = 0
+            if found.kind is Kind.THIN:
+                image = self._objects.remembered(found.origin.removeprefix(self._settings.prefix))
+                shared_bytes = self._describe(image).used_bytes if image else held.used_bytes
+            return max(0, min(held.used_bytes - shared_bytes, held.size_bytes))
+
     def list(self) -> Iterator[ObjectInfo]:
         """Every finished one that LVM has now; what is not active counts as using nothing."""
         with self._errors(f"listing {self._settings.pool}"):

@@ -62,6 +62,7 @@ def print_attachment(attachment: Any) -> None:
             ("attachment", attachment.spec.name),
             ("id", attachment.id),
             ("state", attachment_state(attachment)),
+            ("waits because", attachment.wait_reason),
             ("pool", attachment.spec.pool),
             ("server", attachment.server_name),
             ("system user", words.user(attachment.system_user)),

@@ -11,13 +11,13 @@ from typing import Final
 
 from clonepool.api.endpoint import parse_endpoint
 from clonepool.backends.file_probe import probe_file_system
+from clonepool.backends.limits import limits_of
 from clonepool.cli.checks import Check, broken, good, lacking
 from clonepool.cli.checks_lio import LIO, check_lio
 from clonepool.cli.checks_lvm import check_lvm
 from clonepool.config import DriverSettings, Settings
-from clonepool.units import format_size, parse_size
+from clonepool.units import format_size
 
-_DEFAULT_RESERVE: Final = "5%"
 _EPHEMERAL: Final = 0
 
 
@@ -85,25 +85,25 @@ def _clones(name: str, folder: Path) -> Check:
 def _space(storage: DriverSettings, folder: Path) -> Check:
     title = f"space {storage.name}"
     usage = shutil.disk_usage(_nearest(folder))
-    reserve_bytes = _reserve_bytes(storage, total_bytes=usage.total)
+    limits = limits_of(storage, total_bytes=usage.total)
+    promises = f"overcommit {limits.overcommit:g}" if limits.overcommit else "no overcommit limit"
     detail = (
         f"{format_size(usage.free)} free of {format_size(usage.total)}, "
-        f"{format_size(reserve_bytes)} reserved"
+        f"{format_size(limits.reserve_bytes)} reserved, {promises}"
     )
-    if usage.free > reserve_bytes:
-        return good(title, detail)
-    return broken(
-        title,
-        f"{detail}: nothing can be cloned",
-        f"free some space, or lower storages.{storage.name}.reserve",
-    )
-
-
-def _reserve_bytes(storage: DriverSettings, *, total_bytes: int) -> int:
-    text = storage.options.get("reserve", _DEFAULT_RESERVE)
-    if text.endswith("%"):
-        return int(total_bytes * float(text[:-1]) / 100)
-    return parse_size(text, field=f"storages.{storage.name}.reserve")
+    if usage.free <= limits.reserve_bytes:
+        return broken(
+            title,
+            f"{detail}: nothing can be cloned",
+            f"free some space, or lower storages.{storage.name}.reserve",
+        )
+    if usage.free < limits.warn_bytes:
+        return lacking(
+            title,
+            f"{detail}: nearly full",
+            "scrub what is released, free some space, or add some; see `clonepool capacity`",
+        )
+    return good(title, detail)
 
 
 def _ports(settings: Settings) -> Iterator[Check]:

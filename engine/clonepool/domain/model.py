@@ -179,7 +179,10 @@ class PoolCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaPool:
-    """A replica pool; ``stopped_reason`` is set when repeated failures stopped its filling."""
+    """A replica pool; ``stopped_reason`` is set when repeated failures stopped its filling.
+
+    ``short_of_space`` is set while its storage has no room for what it lacks; that ends by itself.
+    """
 
     id: str
     spec: PoolSpec
@@ -189,6 +192,7 @@ class ReplicaPool:
     failures: int
     stopped_reason: str
     created_at: float
+    short_of_space: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +281,7 @@ class Attachment:
     ``place`` counts from 1 while WAITING, else 0. ``warm`` says that it never had to wait.
     ``hold_note`` tells who has just made it why the ticket that came along was no use.
     ``resumed_release`` is when the volume was released that it got back, None for a replica.
+    ``wait_reason`` says why its pool can't be filled, where it waits for that.
     """
 
     id: str
@@ -297,6 +302,7 @@ class Attachment:
     allocated_at: float | None
     hold_note: str = ""
     resumed_release: float | None = None
+    wait_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

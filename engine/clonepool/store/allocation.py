@@ -29,7 +29,7 @@ _POOL = """
     SELECT p.id, p.when_empty, p.stopped_reason, p.fabric, i.user_name, i.user_kind,
         CASE p.image_version WHEN 0 THEN i.current_version_id ELSE (
             SELECT id FROM image_version WHERE image_id = i.id AND number = p.image_version) END,
-        i.name
+        i.name, p.short_of_space
     FROM pool p JOIN image i ON i.id = p.image_id
     WHERE p.name = ? AND p.deleted_at IS NULL
 """
@@ -107,6 +107,7 @@ class _Pool:
     image_user: SystemUser | None
     version_id: str | None
     image: str
+    short_of_space: str
 
 
 def claim(transaction: Transaction, request: ClaimRequest) -> Claimed:
@@ -195,6 +196,7 @@ def _get_pool(transaction: Transaction, name: str) -> _Pool:
         image_user=user,
         version_id=row[6],
         image=row[7],
+        short_of_space=row[8],
     )
 
 
@@ -330,11 +332,12 @@ def _check_may_wait(transaction: Transaction, *, pool: _Pool, name: str, now: fl
     released = counts.get("released", 0)
     held = holds.held_of(transaction.session, pool_id=pool.id, now=now)
     tickets = f", {held} held for tickets" if held else ""
+    space = f"; it can't be filled: {pool.short_of_space}" if pool.short_of_space else ""
     wayout = f", or run `clonepool scrub run {name}`" if released else ""
     text = (
         f"pool {name} has no ready replica of the current image version "
         f"({counts.get('allocated', 0)} allocated, {making} being made, {released} released and "
-        f"not scrubbed yet{tickets}); retry, raise min_ready or max_replicas{wayout}"
+        f"not scrubbed yet{tickets}){space}; retry, raise min_ready or max_replicas{wayout}"
     )
     counts |= {"held": held} if held else {}
     metadata = {state: str(count) for state, count in counts.items()}

@@ -101,6 +101,7 @@ class Pool(SQLModel, table=True):
     scrub_undo_window_s: float = Field(default=0, sa_column_kwargs={"server_default": "0"})
     scrub_windows: str = Field(default="[]", sa_column_kwargs={"server_default": "[]"})
     scrub_assurance: str = Field(default="clear", sa_column_kwargs={"server_default": "clear"})
+    short_of_space: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class Server(SQLModel, table=True):
@@ -217,7 +218,7 @@ class Volume(SQLModel, table=True):
     state: str
     slot: bool = False
     size_bytes: int = Field(sa_type=BigInteger)
-    used_bytes: int = Field(default=0, sa_type=BigInteger)
+    used_bytes: int = Field(default=0, sa_type=BigInteger)  # shared with nothing, when measured
     clone_kind: str = ""
     attachment_id: str | None = None
     last_attachment_id: str = ""

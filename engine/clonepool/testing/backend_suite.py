@@ -24,6 +24,7 @@ from clonepool.errors import (
     Unavailable,
 )
 from clonepool.testing.images import make_random_image, make_sparse_image
+from clonepool.testing.space_suite import SpaceSuite
 
 MIB: Final = 2**20
 IMAGE: Final = "web-v1-writable"
@@ -75,7 +76,7 @@ class StopAt:
             raise Cancelled("stopped by the test")
 
 
-class BackendSuite:
+class BackendSuite(SpaceSuite):
     """The conformance suite; ``backend`` is the one fixture a subclass must give."""
 
     # a driver that finds holes only by reading them sets less: it would read all of a full clone

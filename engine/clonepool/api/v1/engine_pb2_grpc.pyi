@@ -60,8 +60,8 @@ class EngineStub:
     ListImageVersions: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListImageVersionsRequest, _engine_pb2.ListImageVersionsResponse]
     CreatePool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.CreatePoolRequest, _engine_pb2.ReplicaPool]
     """Declare a pool; filling it runs behind (counts).
-    INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-    clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+    INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
+    its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
     that the storage can't do, or an assurance or verification that it can't promise.
     """
     GetPool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]
@@ -167,6 +167,11 @@ class EngineStub:
     """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
     finish (a scrub, a deletion).
     """
+    GetCapacity: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetCapacityRequest, _engine_pb2.CapacityResponse]
+    """What fits now, per storage and pool, in the numbers of the storages themselves. A storage that
+    does not answer is in it with its `error`. NOT_FOUND: no such pool; INVALID_ARGUMENT: no such
+    storage.
+    """
     ListOrphans: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListOrphansRequest, _engine_pb2.ListOrphansResponse]
     """Objects of the engine's on its storages that no row accounts for, in quarantine.
     INVALID_ARGUMENT: a page token of another list.
@@ -210,8 +215,8 @@ class EngineAsyncStub(EngineStub):
     ListImageVersions: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListImageVersionsRequest, _engine_pb2.ListImageVersionsResponse]  # type: ignore[assignment]
     CreatePool: _aio.UnaryUnaryMultiCallable[_engine_pb2.CreatePoolRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """Declare a pool; filling it runs behind (counts).
-    INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-    clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+    INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
+    its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
     that the storage can't do, or an assurance or verification that it can't promise.
     """
     GetPool: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
@@ -317,6 +322,11 @@ class EngineAsyncStub(EngineStub):
     """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
     finish (a scrub, a deletion).
     """
+    GetCapacity: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetCapacityRequest, _engine_pb2.CapacityResponse]  # type: ignore[assignment]
+    """What fits now, per storage and pool, in the numbers of the storages themselves. A storage that
+    does not answer is in it with its `error`. NOT_FOUND: no such pool; INVALID_ARGUMENT: no such
+    storage.
+    """
     ListOrphans: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListOrphansRequest, _engine_pb2.ListOrphansResponse]  # type: ignore[assignment]
     """Objects of the engine's on its storages that no row accounts for, in quarantine.
     INVALID_ARGUMENT: a page token of another list.
@@ -405,8 +415,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.ReplicaPool, _abc.Awaitable[_engine_pb2.ReplicaPool]]:
         """Declare a pool; filling it runs behind (counts).
-        INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-        clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+        INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
+        its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
         that the storage can't do, or an assurance or verification that it can't promise.
         """
 
@@ -703,6 +713,17 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.Operation, _abc.Awaitable[_engine_pb2.Operation]]:
         """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
         finish (a scrub, a deletion).
+        """
+
+    @_abc_1.abstractmethod
+    def GetCapacity(
+        self,
+        request: _engine_pb2.GetCapacityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.CapacityResponse, _abc.Awaitable[_engine_pb2.CapacityResponse]]:
+        """What fits now, per storage and pool, in the numbers of the storages themselves. A storage that
+        does not answer is in it with its `error`. NOT_FOUND: no such pool; INVALID_ARGUMENT: no such
+        storage.
         """
 
     @_abc_1.abstractmethod
