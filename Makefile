@@ -7,7 +7,8 @@ PYTHON := .venv/bin/python
 SOURCES := engine provider tools tests benchmarks examples
 # tests hand dictionaries to messages and trial values to everything: only their support is typed
 TYPED := engine provider tools tests/conftest.py tests/support tests/tooling
-SHELL_SCRIPTS := .ci/run tools/setup/environment tools/setup/debian-packages
+SHELL_SCRIPTS := .ci/run tools/setup/environment tools/setup/debian-packages \
+    tests/support/guest_init
 # pytest takes more words: make test ARGS="-k scrub -x"
 ARGS ?=
 

@@ -11,6 +11,7 @@ from clonepool import __version__, machine
 from clonepool.config import Settings
 from clonepool.controllers.attachments import Attachments
 from clonepool.controllers.audit import Audit
+from clonepool.controllers.capacities import Capacities
 from clonepool.controllers.clones import CloneVolume, DeleteVolume
 from clonepool.controllers.context import Context
 from clonepool.controllers.drivers import Drivers
@@ -75,6 +76,7 @@ class Engine:
         self.operations = Operations(context)
         self.events = Events(context)
         self.forecasts = Forecasts(context)
+        self.capacities = Capacities(context)
         self.holds = Holds(context)
         self.nodes = Nodes(context, _node_facts(settings, drivers))
         self._errands = Errands(context, self.attachments, self._exports)

@@ -53,6 +53,11 @@ GET_POOL: Final = Function(
         _out("waiting", Kind.INT, "Attachments in the queue."),
         _out("clone_kind", Kind.STRING, "What clones really are: `thin`, `full`, or empty."),
         _out("stopped_reason", Kind.STRING, "Why filling stopped; empty while it goes on."),
+        _out(
+            "short_of_space",
+            Kind.STRING,
+            "Why its storage has no room for what it lacks; empty while there is.",
+        ),
     ),
 )
 

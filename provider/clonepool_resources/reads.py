@@ -29,6 +29,7 @@ def pool_value(pool: pb.ReplicaPool) -> dict[str, Value]:
         "waiting": counts.waiting,
         "clone_kind": pool.clone_kind,
         "stopped_reason": pool.stopped_reason,
+        "short_of_space": pool.short_of_space,
     }
 
 

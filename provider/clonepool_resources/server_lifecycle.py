@@ -190,9 +190,11 @@ def _timeout_s(inputs: Inputs, operation: str) -> float:
 
 
 def _place(attachment: pb.Attachment) -> str:
-    if attachment.state == "waiting" and attachment.place:
-        return f"waiting for a replica, {_ordinal(attachment.place)} in the queue"
-    return "waiting for a replica" if attachment.state == "waiting" else attachment.state
+    if attachment.state != "waiting":
+        return attachment.state
+    place = f", {_ordinal(attachment.place)} in the queue" if attachment.place else ""
+    why = f" (it can't be filled: {attachment.wait_reason})" if attachment.wait_reason else ""
+    return f"waiting for a replica{place}{why}"
 
 
 def _ordinal(place: int) -> str:

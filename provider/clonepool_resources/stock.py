@@ -170,7 +170,8 @@ def _what_follows(pool: pb.ReplicaPool) -> str:
     if pool.stopped_reason:
         return f"its filling stopped: {' '.join(pool.stopped_reason.split())}"
     before = f", {pool.counts.waiting} before it" if pool.counts.waiting else ""
-    return f"an attachment would wait{before}"
+    space = ": its storage has no room for more" if pool.short_of_space else ""
+    return f"an attachment would wait{before}{space}"
 
 
 def _allocated(counts: pb.PoolCounts) -> int:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolInfo:
-    """What a pool holds now. ``stopped_reason`` is empty while its filling goes on."""
+    """What a pool holds now. ``stopped_reason`` is empty while its filling goes on.
+
+    ``short_of_space`` is empty while its storage has room for what it lacks.
+    """
 
     id: str
     name: str
@@ -41,6 +44,7 @@ class PoolInfo:
     waiting: int
     clone_kind: str
     stopped_reason: str
+    short_of_space: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -315,3 +315,21 @@ def test_a_foreign_file_in_the_directory_is_no_object(
     for name in ("folder", "link"):
         with pytest.raises(NotFound):
             backend.path(name=name)
+
+
+@pytest.mark.root
+@pytest.mark.reflink
+def test_a_thin_clone_has_to_itself_what_was_written_and_not_discarded(xfs_directory: Path) -> None:
+    """Also over many extents: more than one answer of the file system holds."""
+    backend = FileBackend(directory=xfs_directory)
+    import_random(backend, xfs_directory, size_bytes=32 * MIB)
+    backend.clone(image="img", name="vol", mode=CloneMode.THIN)
+    assert 0 == backend.own_bytes(name="vol")
+    block = 4096
+    with backend.path(name="vol").open("r+b") as file:
+        for number in range(600):
+            os.pwrite(file.fileno(), b"s" * block, number * 2 * block)
+        os.fsync(file.fileno())
+    assert 600 * block == backend.own_bytes(name="vol")
+    backend.erase(name="vol", method=ScrubMethod.DISCARD)
+    assert 0 == backend.own_bytes(name="vol")

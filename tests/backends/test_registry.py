@@ -34,8 +34,10 @@ def test_a_relative_path_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_driver_is_refused_naming_the_known(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="'lvm' is no storage driver; known: file, memory"):
-        create_backend(settings("lvm"), default_directory=tmp_path)
+    with pytest.raises(
+        InvalidArgument, match="'zfs' is no storage driver; known: file, lvm, memory"
+    ):
+        create_backend(settings("zfs"), default_directory=tmp_path)
 
 
 def test_an_unknown_option_is_refused_naming_the_known(tmp_path: Path) -> None:

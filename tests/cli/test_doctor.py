@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 from clonepool.cli.checks import FAIL, OK, WARN, Check
+from clonepool.cli.checks_lio import check_lio
+from clonepool.cli.checks_lvm import check_lvm
 from clonepool.cli.checks_machine import check_machine
 from clonepool.cli.checks_tools import check_tools
 from clonepool.cli.doctor import run_checks
 from clonepool.config import DriverSettings
+from clonepool.fabrics.configfs import ConfigTree
 from clonepool.service.server import EngineServer
 from clonepool.store.migrations import HEAD
 from tests.service.fake_engine import FakeEngine
@@ -96,6 +99,53 @@ def test_a_port_in_use_is_named(folder: Path) -> None:
     assert check.level == WARN
     assert "Address already in use" in check.detail
     assert by_name(check_machine(wanted))["port of fabric iscsi"].level == OK
+
+
+def test_a_thin_pool_that_cannot_be_used_fails_where_a_storage_needs_it(folder: Path) -> None:
+    wanted = settings(folder)
+    assert [] == list(check_lvm(wanted))
+    options = {"volume_group": "no-such-group", "thin_pool": "pool", "reserve": "1GiB"}
+    wanted.storages["thin"] = DriverSettings(name="thin", driver="lvm", options=options)
+    found = by_name(check_machine(wanted))["storage thin"]
+    assert (FAIL, "see docs/lvm.md") == (found.level, found.mend)
+    assert "no-such-group/pool" in found.detail
+
+    wanted.storages["thin"] = DriverSettings(name="thin", driver="lvm", options={})
+    (found,) = check_lvm(wanted)
+    assert (FAIL, "volume_group") == (found.level, found.detail.partition(":")[0])
+
+
+def with_lio(folder: Path) -> Any:
+    wanted = settings(folder)
+    wanted.fabrics["kernel"] = DriverSettings(name="kernel", driver="lio", options={})
+    return wanted
+
+
+def test_the_kernels_target_is_looked_for_where_a_fabric_needs_it(folder: Path) -> None:
+    assert [] == list(check_lio(settings(folder)))
+    tree = ConfigTree(folder / "target")
+    (folder / "target/iscsi").mkdir(parents=True)
+    (folder / "target/version").write_text("Target Engine Core v5.0\n")
+
+    (found,) = check_lio(with_lio(folder), tree=tree, user=0)
+    assert (OK, "Target Engine Core v5.0") == (found.level, found.detail)
+    assert "port of fabric kernel" not in by_name(check_machine(with_lio(folder)))
+
+
+def test_a_kernel_without_a_target_fails_and_names_the_modules(folder: Path) -> None:
+    tree = ConfigTree(folder / "target")
+    (found,) = check_lio(with_lio(folder), tree=tree, user=0, missing=("iscsi_target_mod",))
+    assert FAIL == found.level
+    assert "iscsi_target_mod" in found.detail
+
+    (found,) = check_lio(with_lio(folder), tree=tree, user=0, missing=())
+    assert (OK, "the engine loads LIO") == (found.level, found.detail)
+
+
+def test_a_normal_user_can_not_use_the_kernels_target(folder: Path) -> None:
+    (found,) = check_lio(with_lio(folder), tree=ConfigTree(folder / "target"), user=1000)
+    assert FAIL == found.level
+    assert "root" in found.mend
 
 
 def test_a_running_engine_tells_of_its_drivers(server: EngineServer) -> None:

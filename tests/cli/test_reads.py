@@ -34,6 +34,7 @@ def stocked(run: Run, engine: FakeEngine) -> Run:
 
 READS = [
     (("status",), ["engine", "pools"]),
+    (("capacity",), pb.CapacityResponse),
     (("image", "list"), pb.MasterImage),
     (("image", "show", "web"), ["image", "versions"]),
     (("pool", "list"), pb.ReplicaPool),
@@ -178,3 +179,23 @@ def test_status_says_how_storages_fabrics_and_pools_are(stocked: Run) -> None:
     assert "1 image, 1 pool, 1 server, 1 attachment, 1 volume\n" in out
     assert "storage default: file, thin clones (reflink), 40 GiB free of 100 GiB" in out
     assert "fabric iscsi: tgtd is away" in out
+
+
+def test_capacity_gives_the_figures_and_what_is_to_be_done(run: Run) -> None:
+    """40 + 1 GiB owed, 92 used and 1 imported: 134 promised of 1.5 x 95."""
+    _, out, _ = run("capacity")
+
+    lines = [line.split() for line in out.splitlines()]
+    figures = ["100", "GiB", "8", "GiB", "5", "GiB", "41", "GiB", "134", "GiB", "142.5", "GiB"]
+    assert ["default", *figures, "(x1.5)", "1", "GiB"] == lines[1]
+    assert ["web", "default", "thin", "4", "GiB", "2", "12", "2"] in lines
+    assert "storage second: it is away; mount it again" in out
+    assert "storage default is nearly full" in out
+    assert "pool web: storage default has 8 GiB free; free space or lower min_ready" in out
+
+
+def test_capacity_of_a_pool_that_is_not_there_is_an_error(run: Run) -> None:
+    code, _, error = run("capacity", "--pool", "none")
+
+    assert 1 == code
+    assert "there is no pool none" in error

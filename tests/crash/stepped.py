@@ -253,13 +253,13 @@ class SteppedEngine:
         return operation
 
     def share_turns(self, pause: Callable[[], None], make: Callable[[], Any]) -> None:
-        """Let others go on before each write, and where a lock of an attachment or target is taken.
+        """Let others go on before each write, and where such a lock as these is taken.
 
         Its own locks would stop a thread that has the turn.
         """
         self._writer.before_write = pause
         context = self.engine._exports._context
-        for locks in (context.locks, context.targets):
+        for locks in (context.locks, context.targets, context.spaces):
             locks._locks[:] = [make() for _lock in locks._locks]
 
     @property

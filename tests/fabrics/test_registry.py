@@ -25,7 +25,7 @@ def test_every_driver_is_made_and_touches_nothing_yet(driver: str, tmp_path: Pat
 
 
 def test_an_unknown_driver_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="iscsi, local, memory"):
+    with pytest.raises(InvalidArgument, match="iscsi, lio, local, memory"):
         create_fabric(settings("fc"), state_dir=tmp_path)
 
 
@@ -47,6 +47,14 @@ def test_an_unknown_driver_is_refused_with_the_known_ones(tmp_path: Path) -> Non
         ("iscsi", {"max_targets": "0"}, "whole number"),
         ("iscsi", {"max_targets": "many"}, "whole number"),
         ("iscsi", {"revoke_timeout": "soon"}, "duration"),
+        ("lio", {"socket": "/run/tgtd/socket.0"}, "advertise, iqn_prefix, portal, revoke_timeout"),
+        ("lio", {"portal": "127.0.0.1"}, "address:port"),
+        ("lio", {"portal": "127.0.0.1:0"}, "chooses no port"),
+        ("lio", {"portal": "san1.example:3260"}, "IP address"),
+        ("lio", {"portal": ","}, "at least one"),
+        ("lio", {"portal": "192.0.2.1:3260,0.0.0.0:3260"}, "advertise"),
+        ("lio", {"iqn_prefix": "clonepool"}, "iqn.2026-01.io.clonepool"),
+        ("lio", {"revoke_timeout": "soon"}, "duration"),
         ("local", {"read_only": "maybe"}, "auto, bind, mode"),
     ],
 )
@@ -61,6 +69,9 @@ def test_an_option_that_is_wrong_is_refused_with_the_way_out(
 def test_a_real_deployments_options_are_taken(tmp_path: Path) -> None:
     options = {"portal": "0.0.0.0:3260", "advertise": "192.0.2.1:3260, 192.0.2.2:3260"}
     create_fabric(settings("iscsi", **options), state_dir=tmp_path)
+    create_fabric(settings("lio", **options), state_dir=tmp_path)
+    two = {"portal": "192.0.2.1:3260, [2001:db8::1]:3260"}
+    create_fabric(settings("lio", **two), state_dir=tmp_path)
 
 
 def test_a_driver_is_imported_only_when_it_is_used() -> None:

@@ -24,6 +24,7 @@ from tests.forecast.stepping import SteppingRig
 
 _ORDER = (Thing.ATTACHMENT, Thing.SERVER, Thing.POOL, Thing.IMAGE)
 TIMED_OUT = "MAX_REPLICAS"
+NO_SPACE = "NO_SPACE"
 
 
 @dataclass(kw_only=True)
@@ -183,9 +184,10 @@ class Run:
         if made.state is not AttachmentState.WAITING:
             return
         name = change.spec.name
-        self.seen.attachments[name] = ("fails", TIMED_OUT)
+        reason = NO_SPACE if made.wait_reason else TIMED_OUT
+        self.seen.attachments[name] = ("fails", reason)
         self._failed.add(change.key)
-        self.seen.failures[f"attachment/{name}", TIMED_OUT] += 1
+        self.seen.failures[f"attachment/{name}", reason] += 1
         self._rig.engine.attachments.delete(attachment_id=made.id, force=False)
 
     def _removals(self, *, first: bool) -> None:

@@ -40,10 +40,11 @@ _AFTER = 0.1  # the share of the things made before it that one comes after
 
 
 class Planner:
-    """Makes plans; the names that it gives are new ones."""
+    """Makes plans; the names that it gives are new ones. ``imports``: images change, too."""
 
-    def __init__(self, rig: SteppingRig, random: Random) -> None:
+    def __init__(self, rig: SteppingRig, random: Random, *, imports: bool = True) -> None:
         self._rig = rig
+        self._imports = imports
         self._random = random
         self._number = 0
         self._gone: dict[str, AttachmentSpec] = {}  # what plans released
@@ -214,7 +215,7 @@ class Planner:
 
     def _new_image_or_pool(self) -> Iterator[Change]:
         images = list(self._rig.engine.images.list(page=_PAGE)[0])
-        if self._chance(0.5) and images:
+        if self._chance(0.5) and images and self._imports:
             spec = self._random.choice(images).spec
             fill = str(self._random.random()).encode()
             portion = self._rig.portion(self._new("content"), fill=fill)

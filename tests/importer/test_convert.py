@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,7 @@ def do_import(backend: FileBackend, staging: Path) -> Import:
             object_name="img",
             staging_dir=staging,
             import_roots=(),
-            reserve_bytes=reserve_bytes,
-            limits=limits,
+            limits=replace(limits, reserve_bytes=reserve_bytes),
             progress=progress,
             notify=notify,
         )

@@ -281,6 +281,7 @@ class FaultyEngine:
         self.attachments = Attachments("attachment", knobs=self.knobs, calls=self.calls)
         self.volumes = self.scrub = self.operations = self.events = SimpleNamespace()
         self.forecasts = self.holds = self.audit = self.orphans = self.nodes = SimpleNamespace()
+        self.capacities = SimpleNamespace()
 
     def start(self) -> None:
         return None

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from clonepool.backends.lvm_settings import read_lvm_settings
+from clonepool.cli.settings import load_settings
+from clonepool.fabrics.registry import create_fabric
 from tests.provider.faulty_engine import SECRET, FaultyEngine
 from tests.support.pulumi_project import VENV, PulumiProject
 
@@ -47,6 +50,33 @@ def test_the_minimal_example(
     assert ["minimal-test-web1"] == engine.attachments.names()
     project.run("destroy", "--skip-preview")
     assert [] == engine.attachments.names()
+
+
+def test_the_example_on_lvm(
+    tmp_path: Path, pulumi_bin: Path, endpoint: str, engine: FaultyEngine
+) -> None:
+    project = PulumiProject(
+        folder=tmp_path, pulumi_bin=pulumi_bin, variables={"CLONEPOOL_ENDPOINT": endpoint}
+    )
+    lay_out("lvm", folder=tmp_path, project=project, image="/srv/images/database.raw")
+    project.run("up", "--skip-preview")
+    assert "5 unchanged" in project.run("preview", "--expect-no-changes").text
+    (image,) = engine.images.items.values()
+    (pool,) = engine.pools.items.values()
+    assert ("thin", "kernel", "thin") == (
+        image.spec.storage,
+        pool.spec.fabric,
+        pool.spec.clone_mode,
+    )
+    assert ("zero", "full") == (pool.spec.scrub.method, pool.spec.scrub.verify)
+    assert {"db1", "db2"} == set(project.outputs())
+
+
+def test_the_settings_of_the_example_on_lvm_are_ones_that_its_program_needs() -> None:
+    settings = load_settings(config_file=str(EXAMPLES / "lvm/clonepool.toml"), environ={})
+    pool = read_lvm_settings(settings.storages["thin"].options)
+    assert ("san/pool", 85, 75) == (pool.pool, pool.data_watermark, pool.metadata_watermark)
+    create_fabric(settings.fabrics["kernel"], state_dir=settings.state_dir)
 
 
 def test_the_fleet_example_grows_and_shrinks(

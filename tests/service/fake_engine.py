@@ -32,6 +32,7 @@ from clonepool.domain.states import (
 )
 from clonepool.domain.work import Event, Operation, ScrubRecord, ScrubRun
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
+from tests.service.fake_capacities import FakeCapacities
 from tests.service.fake_forecasts import FakeForecasts
 from tests.service.fake_holds import SPENT, FakeHolds
 from tests.service.fake_nodes import FakeNodes
@@ -386,6 +387,7 @@ class FakeEngine:
         self.nodes = FakeNodes()
         self.events = FakeEvents()
         self.forecasts = FakeForecasts()
+        self.capacities = FakeCapacities()
         self.holds = FakeHolds()
         self.started = threading.Event()
         self.may_start = threading.Event()

@@ -82,6 +82,7 @@ def node_requests() -> dict[str, Any]:
 def requests(ids: dict[str, str]) -> dict[str, Any]:
     return {
         "GetEngineInfo": pb.GetEngineInfoRequest(),
+        "GetCapacity": pb.GetCapacityRequest(storage="default", pool="web"),
         "CreateImage": pb.CreateImageRequest(spec=IMAGE, request_token="t"),
         "GetImage": pb.GetRequest(name="web"),
         "ListImages": pb.ListRequest(),

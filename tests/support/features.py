@@ -7,16 +7,19 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.support import guest
 from tests.support.postgres import find_binaries
 from tools import pulumi_cli, pulumi_extras
 
 # a normal user's PATH often lacks the administrators' folders
 _SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
+_BOOT_TIMEOUT_S: Final = 60
 RANDOM_PLUGIN: Final = "pulumi-resource-random"
 
 
@@ -43,6 +46,59 @@ def probe_tgt() -> Lack | None:
     if ctypes.util.find_library("iscsi") is None:
         return Lack(reason="libiscsi is not installed (Debian: libiscsi-bin)", installable=True)
     return None
+
+
+def probe_open_iscsi() -> Lack | None:
+    for name in ("iscsid", "iscsiadm"):
+        if find_program(name) is None:
+            reason = f"{name} is not installed (Debian: open-iscsi)"
+            return Lack(reason=reason, installable=True)
+    return None
+
+
+def probe_guest() -> Lack | None:
+    if not guest.has_kernel():
+        return Lack(reason="there is no user-mode Linux for this processor")
+    missing = guest.find_missing(which={name: find_program(name) for name in guest.programs()})
+    if missing:
+        reason = f"the guest needs the Debian packages {', '.join(missing)}"
+        return Lack(reason=reason, installable=True)
+    with tempfile.TemporaryDirectory(prefix="guest-probe-") as share:
+        try:
+            guest.run_in_guest(["true"], share=Path(share), timeout_s=_BOOT_TIMEOUT_S)
+        except guest.GuestFailed as error:
+            return Lack(reason=f"user-mode Linux doesn't run here: {error}", installable=True)
+    return None
+
+
+def probe_lio() -> Lack | None:
+    if os.geteuid() != 0:
+        return Lack(reason="not root")
+    if Path("/sys/kernel/config/target").is_dir() or _has_module("iscsi_target_mod"):
+        return None
+    return _lacks_kernel("this kernel has no LIO")
+
+
+def probe_lvm() -> Lack | None:
+    if os.geteuid() != 0:
+        return Lack(reason="not root")
+    for program, package in (("lvm", "lvm2"), ("thin_check", "thin-provisioning-tools")):
+        if find_program(program) is None:
+            return Lack(reason=f"{program} is not installed (Debian: {package})", installable=True)
+    if Path("/sys/module/dm_thin_pool").is_dir() or _has_module("dm_thin_pool"):
+        return None
+    return _lacks_kernel("this kernel has no thin pools")
+
+
+def _has_module(name: str) -> bool:
+    modprobe = find_program("modprobe")
+    argv = [modprobe or "", "--dry-run", "--quiet", name]
+    return modprobe is not None and subprocess.run(argv, check=False).returncode == 0
+
+
+def _lacks_kernel(reason: str) -> Lack:
+    """Something that the guest's kernel has: on a host left out, and run in the guest instead."""
+    return Lack(reason=f"{reason}; tests/guest runs these in a guest", installable=guest.in_guest())
 
 
 def probe_reflink() -> Lack | None:
@@ -138,6 +194,10 @@ def pulumi_folder() -> Path | None:
 PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "root": probe_root,
     "tgt": probe_tgt,
+    "open_iscsi": probe_open_iscsi,
+    "guest": probe_guest,
+    "lio": probe_lio,
+    "lvm": probe_lvm,
     "reflink": probe_reflink,
     "postgres": probe_postgres,
     "pulumi": probe_pulumi,
@@ -158,8 +218,12 @@ def find_lack(marker: str) -> Lack | None:
 
 
 def must_have(lack: Lack) -> bool:
-    """Whether to fail instead of skipping: CI as root installs what can be installed."""
-    return lack.installable and pulumi_cli.in_ci() and os.geteuid() == 0
+    """Whether to fail instead of skipping: CI as root installs what can be installed.
+
+    So does whoever boots the guest: what is lacking in there was to be there.
+    """
+    wanted = pulumi_cli.in_ci() or guest.in_guest()
+    return lack.installable and wanted and os.geteuid() == 0
 
 
 def find_random_plugin() -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +12,6 @@ from clonepool.domain.policy import (
     Backlog,
     Stock,
     backoff_s,
-    clones_that_fit,
     plan_fill,
     recycle_quota,
     scrub_trigger,
@@ -304,16 +302,3 @@ def test_waiting_grows_from_a_second_to_a_minute() -> None:
 
 def test_a_huge_attempt_waits_a_minute() -> None:
     assert 60.0 == backoff_s(attempt=10**9)
-
-
-@pytest.mark.parametrize(
-    ("clone_bytes", "free_bytes", "expected"),
-    [(10, 100, 7), (10, 39, 0), (10, 40, 1), (10, 30, 0), (0, 31, 2**31), (0, 30, 0), (0, 0, 0)],
-)
-def test_clones_fit_beside_the_reserve_and_what_is_promised(
-    clone_bytes: int, free_bytes: int, expected: int
-) -> None:
-    fits = clones_that_fit(
-        clone_bytes=clone_bytes, free_bytes=free_bytes, reserve_bytes=20, owed_bytes=10
-    )
-    assert expected == fits

@@ -35,6 +35,8 @@ class BackendCapabilities:
     purges: frozenset[ScrubMethod] = frozenset()
     # whether discarded blocks read as zeros for certain, so that reading back proves something
     discard_reads_zeros: bool = True
+    # whether an object goes while somebody has it open; else ``delete`` raises Unavailable
+    deletes_open: bool = True
 
     @property
     def scrubbing(self) -> Scrubbing:
@@ -134,11 +136,24 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def delete(self, *, name: str) -> None:
-        """Remove ``name``; bytes are unreachable by name and by descriptors still open."""
+        """Remove ``name``; bytes are unreachable by name and by descriptors still open.
+
+        Where the capabilities say that nothing open is deleted: raises Unavailable, naming who
+        has it open, and the object stays whole.
+        """
 
     @abstractmethod
     def stat(self, *, name: str) -> ObjectInfo:
         """Describe ``name``. Raises NotFound."""
+
+    def own_bytes(self, *, name: str) -> int:
+        """Bytes that ``name`` holds and shares with nothing: what was written of what it may be.
+
+        Fewer than there are is safe, and only makes a storage look fuller: 0 where the storage
+        can't tell. More is not: it would be promised to others. Raises NotFound.
+        """
+        self.stat(name=name)
+        return 0
 
     @abstractmethod
     def list(self) -> Iterator[ObjectInfo]:

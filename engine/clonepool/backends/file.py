@@ -20,7 +20,7 @@ from clonepool.backends.base import (
     no_progress,
 )
 from clonepool.backends.directory import Place, StorageDirectory, destroy_file
-from clonepool.backends.file_erase import discard, overwrite_with_zeros
+from clonepool.backends.file_erase import discard, overwrite_with_zeros, unshared_bytes
 from clonepool.backends.file_probe import FileSystemFacts, probe_file_system
 from clonepool.backends.names import NameLocks, check_object_name
 from clonepool.backends.storage_errors import no_space, storage_errors
@@ -190,6 +190,16 @@ class FileBackend(StorageBackend):
         with self._errors(f"looking at {name}"):
             place, facts = self._get(name)
         return _describe(name, place, facts)
+
+    def own_bytes(self, *, name: str) -> int:
+        """A full clone has all its blocks to itself; of a thin one, the file system tells."""
+        check_object_name(name)
+        with self._errors(f"looking at {name}"):
+            place, facts = self._get(name)
+            if place is not Place.THIN:
+                return min(facts.st_blocks * _STAT_BLOCK_BYTES, facts.st_size)
+            with _opened(self._files.path(place, name), os.O_RDONLY) as descriptor:
+                return unshared_bytes(descriptor)
 
     def list(self) -> Iterator[ObjectInfo]:
         """Every file under images/ and volumes/; one that vanishes meanwhile is left out."""

@@ -19,6 +19,7 @@ _EXTENT: Final = struct.Struct("=QQQ16xI12x")
 _EXTENTS_A_CALL: Final = 256
 _EXTENT_LAST: Final = 0x1
 _EXTENT_SHARED: Final = 0x2000
+_NO_FIEMAP: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTTY})
 # so that a scrub does not fill the page cache with gigabytes that all writers then wait for
 _SYNC_EVERY_BYTES: Final = 64 * MIB
 _DISCARD_STEP_BYTES: Final = 1024 * MIB
@@ -79,16 +80,29 @@ def extents(descriptor: int) -> Iterator[Extent]:
 
     Where the file system has no FIEMAP (tmpfs, NFS), its runs of data.
     """
+    try:
+        yield from _mapped(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FIEMAP:
+            raise
+        yield from _runs_of_data(descriptor)
+
+
+def unshared_bytes(descriptor: int) -> int:
+    """Bytes of the blocks that only this file has; 0 where the file system can't tell (NFS)."""
+    try:
+        return sum(found.end - found.start for found in _mapped(descriptor) if not found.shared)
+    except OSError as error:
+        if error.errno not in _NO_FIEMAP:
+            raise
+        return 0
+
+
+def _mapped(descriptor: int) -> Iterator[Extent]:
     size_bytes = os.fstat(descriptor).st_size
     position, last = 0, False
     while position < size_bytes and not last:
-        try:
-            found, last = _fiemap(descriptor, start=position, length=size_bytes - position)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY):
-                raise
-            yield from _runs_of_data(descriptor)
-            return
+        found, last = _fiemap(descriptor, start=position, length=size_bytes - position)
         for extent in found:
             yield Extent(
                 start=max(extent.start, position),

@@ -240,6 +240,12 @@ class MemoryBackend(StorageBackend):
         check_object_name(name)
         return _describe(name, self._get(name))
 
+    def own_bytes(self, *, name: str) -> int:
+        """The chunks that are not its image's."""
+        check_object_name(name)
+        found = self._get(name)
+        return min(found.own_bytes, found.size_bytes)
+
     def list(self) -> Iterator[ObjectInfo]:
         """Every object as of now."""
         with self._lock:

@@ -13,6 +13,7 @@ from clonepool.errors import InvalidArgument
 
 DRIVERS: Final[Mapping[str, str]] = {
     "file": "clonepool.backends.file:FileBackend",
+    "lvm": "clonepool.backends.lvm:LvmBackend",
     "memory": "clonepool.backends.memory:MemoryBackend",
 }
 

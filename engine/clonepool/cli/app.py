@@ -26,6 +26,7 @@ _TOP: Final[Mapping[str, str]] = MappingProxyType(
         "serve": "clonepool.cli.serve:serve",
         "doctor": "clonepool.cli.doctor:doctor",
         "status": "clonepool.cli.status:status",
+        "capacity": "clonepool.cli.capacity:capacity",
         "attach": "clonepool.cli.attach:attach",
         "events": "clonepool.cli.events:events",
     }

@@ -96,6 +96,10 @@ def attach(  # noqa: PLR0913 - one parameter an option
     _show(made, json=json)
 
 
+def _because(answer: Any) -> str:
+    return f" (it can't be filled: {answer.wait_reason})" if answer.wait_reason else ""
+
+
 def _of_user(text: str) -> pb.AttachmentSpec:
     return pb.AttachmentSpec(system_user=words.parse_user(text))
 
@@ -186,7 +190,7 @@ def _wait_for_turn(client: EngineClient, request: Any, *, waiting_id: str, timeo
             timeout_s=timeout_s,
             waiting_for=lambda answer: (
                 f"attachment {answer.spec.name} is still {attachment_state(answer)} for pool "
-                f"{answer.spec.pool}"
+                f"{answer.spec.pool}{_because(answer)}"
             ),
             way_out=(
                 "its place is given back; raise the pool's max_replicas, scrub released volumes "

@@ -11,16 +11,18 @@ from typing import Final
 
 from clonepool.api.endpoint import parse_endpoint
 from clonepool.backends.file_probe import probe_file_system
+from clonepool.backends.limits import limits_of
 from clonepool.cli.checks import Check, broken, good, lacking
+from clonepool.cli.checks_lio import LIO, check_lio
+from clonepool.cli.checks_lvm import check_lvm
 from clonepool.config import DriverSettings, Settings
-from clonepool.units import format_size, parse_size
+from clonepool.units import format_size
 
-_DEFAULT_RESERVE: Final = "5%"
 _EPHEMERAL: Final = 0
 
 
 def check_machine(settings: Settings) -> Iterator[Check]:
-    """Rights, the state folder, each file storage, and the ports that are wanted."""
+    """Rights, the state folder, each storage, and the ports that are wanted."""
     yield _rights()
     yield _state_dir(settings.state_dir)
     for storage in settings.storages.values():
@@ -28,6 +30,8 @@ def check_machine(settings: Settings) -> Iterator[Check]:
             folder = _storage_folder(storage, settings)
             yield _clones(storage.name, folder)
             yield _space(storage, folder)
+    yield from check_lvm(settings)
+    yield from check_lio(settings)
     yield from _ports(settings)
 
 
@@ -81,25 +85,25 @@ def _clones(name: str, folder: Path) -> Check:
 def _space(storage: DriverSettings, folder: Path) -> Check:
     title = f"space {storage.name}"
     usage = shutil.disk_usage(_nearest(folder))
-    reserve_bytes = _reserve_bytes(storage, total_bytes=usage.total)
+    limits = limits_of(storage, total_bytes=usage.total)
+    promises = f"overcommit {limits.overcommit:g}" if limits.overcommit else "no overcommit limit"
     detail = (
         f"{format_size(usage.free)} free of {format_size(usage.total)}, "
-        f"{format_size(reserve_bytes)} reserved"
+        f"{format_size(limits.reserve_bytes)} reserved, {promises}"
     )
-    if usage.free > reserve_bytes:
-        return good(title, detail)
-    return broken(
-        title,
-        f"{detail}: nothing can be cloned",
-        f"free some space, or lower storages.{storage.name}.reserve",
-    )
-
-
-def _reserve_bytes(storage: DriverSettings, *, total_bytes: int) -> int:
-    text = storage.options.get("reserve", _DEFAULT_RESERVE)
-    if text.endswith("%"):
-        return int(total_bytes * float(text[:-1]) / 100)
-    return parse_size(text, field=f"storages.{storage.name}.reserve")
+    if usage.free <= limits.reserve_bytes:
+        return broken(
+            title,
+            f"{detail}: nothing can be cloned",
+            f"free some space, or lower storages.{storage.name}.reserve",
+        )
+    if usage.free < limits.warn_bytes:
+        return lacking(
+            title,
+            f"{detail}: nearly full",
+            "scrub what is released, free some space, or add some; see `clonepool capacity`",
+        )
+    return good(title, detail)
 
 
 def _ports(settings: Settings) -> Iterator[Check]:
@@ -107,6 +111,8 @@ def _ports(settings: Settings) -> Iterator[Check]:
     if listen.path is None:
         yield _port("port of the engine", listen.host, listen.port, setting="listen")
     for fabric in settings.fabrics.values():
+        if fabric.driver == LIO:
+            continue  # the kernel's targets share their ports
         host, _, port = fabric.options.get("portal", "").rpartition(":")
         if port.isdigit():
             title = f"port of fabric {fabric.name}"

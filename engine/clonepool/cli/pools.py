@@ -207,6 +207,7 @@ def _print_pool(pool: Any) -> None:
             ("scrub windows", ", ".join(spec.scrub.windows)),
             ("volumes", ", ".join(shown) or "none"),
             ("state", pool_state(pool)),
+            ("short of space", pool.short_of_space),
             ("failures", str(pool.failures or "")),
             ("created", words.ago(pool.created_at)),
         ]

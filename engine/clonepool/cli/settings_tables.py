@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clonepool.backends import limits
 from clonepool.config import DriverSettings
 from clonepool.errors import InvalidArgument
-from clonepool.units import parse_size
-
-_WHOLE_PERCENT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,25 +80,23 @@ def _driver(name: str, table: Mapping[str, Any], *, place: Place, default: str) 
     options = {
         key: _option(value, key, place=place) for key, value in table.items() if key != "driver"
     }
-    if "reserve" in options:
-        _check_reserve(options["reserve"], place=place)
+    for key in limits.OPTIONS.keys() & options.keys():
+        _check_limit(key, options[key], place=place)
     return DriverSettings(name=name, driver=driver, options=options)
 
 
 def _option(value: Any, key: str, *, place: Place) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (str, int)):
+    if isinstance(value, (str, int)) or (isinstance(value, float) and key in limits.RATIOS):
         return str(value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     raise place.refuse(key, f"must be a text, a whole number, yes or no, not {value!r}")
 
 
-def _check_reserve(text: str, *, place: Place) -> None:
+def _check_limit(key: str, text: str, *, place: Place) -> None:
     try:
-        good = 0 <= float(text[:-1]) < _WHOLE_PERCENT if text.endswith("%") else parse_size(text)
-    except (ValueError, InvalidArgument):
-        good = False
-    if not good:
-        raise place.refuse("reserve", f"{text!r} must be a size or 0% to 99%, such as 5%")
+        limits.OPTIONS[key](text)
+    except ValueError as refused:
+        raise place.refuse(key, str(refused)) from None

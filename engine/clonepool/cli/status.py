@@ -78,6 +78,8 @@ def pool_state(pool: Any) -> str:
         for state in ("cloning", "scrubbing", "deleting", "faulty")
         if getattr(counts, state)
     ]
+    if pool.short_of_space:
+        busy.append("short of space")
     if busy:
         return ", ".join(busy)
     if counts.ready >= pool.spec.min_ready:
@@ -90,10 +92,17 @@ def _storage(storage: Any) -> str:
     if storage.error:
         return f"{storage.driver}, {storage.error}"
     clones = "thin clones" if storage.thin_clones else "full clones"
-    return (
-        f"{storage.driver}, {clones} ({storage.thin_reason}), {words.size(storage.free_bytes)} "
-        f"free of {words.size(storage.total_bytes)}, {words.size(storage.reserve_bytes)} reserved"
+    promises = f"overcommit {storage.overcommit:g}" if storage.HasField("overcommit") else ""
+    low = "nearly full, see `clonepool capacity`" if storage.free_bytes < storage.warn_bytes else ""
+    parts = (
+        storage.driver,
+        f"{clones} ({storage.thin_reason})",
+        f"{words.size(storage.free_bytes)} free of {words.size(storage.total_bytes)}",
+        f"{words.size(storage.reserve_bytes)} reserved",
+        promises,
+        low,
     )
+    return ", ".join(part for part in parts if part)
 
 
 def _fabric(fabric: Any) -> str:

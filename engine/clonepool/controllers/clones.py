@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.worker import Control, Finish
@@ -9,7 +10,7 @@ from clonepool.crash_points import Point, reach
 from clonepool.domain.model import Volume
 from clonepool.domain.nodes import is_any
 from clonepool.domain.policy import MAX_POOL_FAILURES, backoff_s
-from clonepool.domain.states import Severity, VolumeState
+from clonepool.domain.states import CloneMode, Severity, VolumeState
 from clonepool.domain.work import Operation
 from clonepool.errors import STORAGE_FULL, ClonepoolError, Unavailable
 from clonepool.store import clone_work, events, operations, pools, volumes
@@ -67,13 +68,16 @@ class CloneVolume:
         if image is None:
             return "", 0
         backend = self._context.drivers.backend(volume.storage)
+        space.check_clone(self._context, volume=volume, mode=work.mode, image=image)
         mode = backend.clone(
             image=image.object_name,
             name=volume.object_name,
             mode=work.mode,
             progress=lambda done_bytes: control.progress(done_bytes, image.size_bytes),
         )
-        return mode.value, backend.stat(name=volume.object_name).used_bytes
+        if mode is CloneMode.THIN:
+            return mode.value, 0  # it shares all that it has
+        return mode.value, backend.own_bytes(name=volume.object_name)
 
     def _ready(self, volume: Volume, *, kind: str, used_bytes: int, incarnation: str) -> Finish:
         def finish(transaction: Transaction) -> None:
@@ -104,7 +108,7 @@ class CloneVolume:
         transaction.sql("UPDATE volume SET error = ? WHERE id = ?", (str(error), volume.id))
         if not pools.is_live(transaction.session, pool_id=volume.pool_id):
             return now
-        if isinstance(error, Unavailable) or error.reason == STORAGE_FULL:
+        if isinstance(error, Unavailable) or error.reason in (STORAGE_FULL, space.NO_SPACE):
             # what is away or full comes back by itself, and then the pool must fill by itself
             return now + backoff_s(attempt=operation.attempt)
         failures = pools.note_failure(transaction, pool_id=volume.pool_id)

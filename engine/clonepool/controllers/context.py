@@ -79,6 +79,33 @@ class NodesSeen:
         self.out = {name: why for name, why in whys.items() if why}
 
 
+class Incoming:
+    """What imports are about to write, by storage: bytes that nobody else may be promised."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._needed: dict[str, tuple[str, int]] = {}
+
+    def note(self, key: str, *, storage: str, needed_bytes: int) -> None:
+        """From here on the import ``key`` will write so much."""
+        with self._lock:
+            self._needed[key] = (storage, needed_bytes)
+
+    def forget(self, key: str) -> None:
+        """The import is over."""
+        with self._lock:
+            self._needed.pop(key, None)
+
+    def on(self, storage: str, *, apart_from: str = "") -> int:
+        """Bytes about to be written on a storage, without those of one import."""
+        with self._lock:
+            return sum(
+                needed_bytes
+                for key, (where, needed_bytes) in self._needed.items()
+                if where == storage and key != apart_from
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """State, drivers, settings and wake-ups, shared by the controllers of one engine."""
@@ -87,9 +114,12 @@ class Context:
     drivers: Drivers
     settings: Settings
     signals: Signals = field(default_factory=Signals)
-    # when a storage's full clones were last measured, by its name
+    # when a storage's volumes were last measured, by its name
     measured_at: dict[str, float] = field(default_factory=dict)
     nodes: NodesSeen = field(default_factory=NodesSeen)
+    incoming: Incoming = field(default_factory=Incoming)
+    # by storage: held from the look at its figures to the row, or the note, that takes of them
+    spaces: AttachmentLocks = field(default_factory=AttachmentLocks)
     locks: AttachmentLocks = field(default_factory=AttachmentLocks)
     # by target: one that came back is not unexported by who saw it released; taken last, alone
     targets: AttachmentLocks = field(default_factory=AttachmentLocks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -11,21 +10,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from clonepool.backends.base import LOSS_FILE, StorageBackend
+from clonepool.backends.limits import drivers_own, limits_of
 from clonepool.backends.registry import create_backend, is_hostless
 from clonepool.config import DriverSettings, Settings
+from clonepool.domain.capacity import Limits
 from clonepool.domain.facts import FabricFacts, StorageFacts
 from clonepool.domain.nodes import StorageAbilities
 from clonepool.errors import ClonepoolError, InvalidArgument, NotFound, Unavailable
 from clonepool.fabrics.base import Fabric
 from clonepool.fabrics.registry import create_fabric
-from clonepool.units import parse_size
 
 log = logging.getLogger(__name__)
 Driver = TypeVar("Driver")
-_DEFAULT_RESERVE = "5%"
 # a single object that is missing is drift; of several, one would be there
 _LEAST_TO_TELL = 2
-_PERCENT = re.compile(r"(\d{1,2}(\.\d+)?|100)%")
 
 
 class Drivers:
@@ -47,8 +45,8 @@ class Drivers:
             create_fabric(settings, state_dir=self._settings.state_dir)
         for name in self._settings.storages:
             try:
-                self.backend(name)
-                self.reserve_bytes(name)
+                total_bytes = self.backend(name).space().total_bytes
+                self.limits(name, total_bytes=total_bytes)
             except InvalidArgument:
                 raise
             except ClonepoolError as error:
@@ -127,7 +125,7 @@ class Drivers:
             return opened[name]
 
     def _open_backend(self, settings: DriverSettings) -> StorageBackend:
-        options = {key: value for key, value in settings.options.items() if key != "reserve"}
+        options = drivers_own(settings.options)
         folder = self._default_directory(settings.name)
         backend = create_backend(replace(settings, options=options), default_directory=folder)
         self._check_it_is_ours(settings.name, backend)
@@ -166,15 +164,13 @@ class Drivers:
     def _open_fabric(self, settings: DriverSettings) -> Fabric:
         return create_fabric(settings, state_dir=self._settings.state_dir)
 
-    def reserve_bytes(self, name: str) -> int:
-        """Free space of a storage that clones must leave alone."""
-        text = self._settings.storages[name].options.get("reserve", _DEFAULT_RESERVE)
-        field = f"storages.{name}.reserve"
-        if not text.endswith("%"):
-            return parse_size(text, field=field)
-        if not _PERCENT.fullmatch(text):
-            raise InvalidArgument.field(field, f"{text!r} is no share; write 5% or 10GiB")
-        return int(self.backend(name).space().total_bytes * float(text[:-1]) / 100)
+    def limits(self, name: str, *, total_bytes: int) -> Limits:
+        """What its operator allows on a storage of this size. Raises InvalidArgument."""
+        return limits_of(self._settings.storages[name], total_bytes=total_bytes)
+
+    def stages_on_itself(self, name: str) -> bool:
+        """Whether what is staged for a storage takes of the storage's own space."""
+        return self._settings.storages[name].driver == "file"
 
     def open_fabrics(self) -> Mapping[str, Fabric]:
         """The fabrics opened so far."""
@@ -195,6 +191,7 @@ class Drivers:
         try:
             backend = self.backend(settings.name)
             can, space = backend.capabilities(), backend.space()
+            limits = limits_of(settings, total_bytes=space.total_bytes)
         except ClonepoolError as error:
             return replace(facts, error=str(error))
         return replace(
@@ -206,7 +203,9 @@ class Drivers:
             purges=tuple(sorted(can.purges)),
             total_bytes=space.total_bytes,
             free_bytes=space.free_bytes,
-            reserve_bytes=self.reserve_bytes(settings.name),
+            reserve_bytes=limits.reserve_bytes,
+            overcommit=limits.overcommit,
+            warn_bytes=limits.warn_bytes,
         )
 
     def fabric_facts(self) -> tuple[FabricFacts, ...]:

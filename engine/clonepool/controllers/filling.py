@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # planned in one transaction: allocations wait for it, so a large pool is planned in parts
 _AT_ONCE = 200
+# how often the figures of a pool that lacks space are written down anew
+_RENEW_S = 30.0
 
 
 class Filling:
@@ -27,7 +29,7 @@ class Filling:
     def __init__(self, context: Context, scrub: Scrub) -> None:
         self._context = context
         self._scrub = scrub
-        self._told_of_space: set[str] = set()
+        self._noted_at: dict[str, float] = {}
 
     def plan_all(self) -> None:
         """Look at each pool once; not at a node that drains."""
@@ -60,14 +62,17 @@ class Filling:
         if wanted is None or not self._context.is_here(node=wanted.node, storage=wanted.storage):
             # where the image lies, its own node fills the pool
             return
-        plan = self._within_space(pool, wanted, plan_fill(pool.spec, Stock.of(pool.counts)))
-        if pool.stopped_reason:
-            plan = replace(plan, make=0)
-        if plan != NOTHING:
-            self._carry_out(pool, wanted, plan)
+        # no import may be promised the same room between the look and the rows
+        with self._context.spaces.of(wanted.storage):
+            plan = self._within_space(pool, wanted, plan_fill(pool.spec, Stock.of(pool.counts)))
+            if pool.stopped_reason:
+                plan = replace(plan, make=0)
+            if plan != NOTHING:
+                self._carry_out(pool, wanted, plan)
 
     def _within_space(self, pool: ReplicaPool, wanted: ImageVersion, plan: FillPlan) -> FillPlan:
         if plan.make == 0 or wanted.writable is None:
+            self._has_space(pool)
             return plan
         room = space.room_for(
             self._context,
@@ -77,10 +82,15 @@ class Filling:
             wanted=plan.make,
         )
         if plan.make <= room.clones:
-            self._told_of_space.discard(pool.id)
+            self._has_space(pool)
             return plan
         self._short_of_space(pool, room)
         return replace(plan, make=room.clones)
+
+    def _has_space(self, pool: ReplicaPool) -> None:
+        if pool.short_of_space:
+            text = f"pool {pool.spec.name} lacks no space any more"
+            self._note_space(pool, "", reason="SPACE_FOUND", message=text)
 
     def _short_of_space(self, pool: ReplicaPool, room: space.Room) -> None:
         released, why_not = pool.counts.of(VolumeState.RELEASED), ""
@@ -89,17 +99,28 @@ class Filling:
             why_not = self._scrub.start_early(pool, trigger, figures=room.text)
             if not why_not:
                 return
-        if pool.id in self._told_of_space:
+        text = f"{room.text}; {_way_out(pool, room, released, why_not)}"
+        message = f"pool {pool.spec.name} can't be filled: {text}"
+        self._note_space(pool, text, reason=space.NO_SPACE, message=message)
+
+    def _note_space(self, pool: ReplicaPool, text: str, *, reason: str, message: str) -> None:
+        """Say once that it began or ended; in between, only the figures on the pool are renewed."""
+        now, told = self._context.now(), bool(text) is not bool(pool.short_of_space)
+        if not told and abs(now - self._noted_at.get(pool.id, 0.0)) < _RENEW_S:
             return
-        self._told_of_space.add(pool.id)
-        way_out = _way_out(pool, released, why_not)
-        text = f"pool {pool.spec.name} can't be filled: {room.text}; {way_out}"
-        self._context.tell(
-            subject=f"pool/{pool.spec.name}",
-            reason="NO_SPACE",
-            message=text,
-            severity=Severity.WARNING,
-        ).result()
+        self._noted_at[pool.id] = now
+
+        def change(transaction: Transaction) -> None:
+            if pools.note_space(transaction, pool_id=pool.id, text=text) and told:
+                self._context.note(
+                    transaction,
+                    subject=f"pool/{pool.spec.name}",
+                    reason=reason,
+                    message=message,
+                    severity=Severity.WARNING if text else Severity.INFO,
+                )
+
+        self._context.state.write(change)
 
     def _carry_out(self, pool: ReplicaPool, wanted: ImageVersion, plan: FillPlan) -> None:
         def change(transaction: Transaction) -> None:
@@ -164,9 +185,9 @@ def _plan_now(
     return plan_fill(fresh.spec, Stock.of(fresh.counts))
 
 
-def _way_out(pool: ReplicaPool, released: int, why_not: str) -> str:
+def _way_out(pool: ReplicaPool, room: space.Room, released: int, why_not: str) -> str:
     if not released:
-        return "free space or lower min_ready"
+        return f"{room.way_out} or lower min_ready"
     if why_not:
-        return f"{why_not}; free space"
+        return f"{why_not}; {room.way_out}"
     return f"run `clonepool scrub run {pool.spec.name}` to reuse its {released} released volumes"

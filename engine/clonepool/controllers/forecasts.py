@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
+from clonepool.controllers import space
 from clonepool.controllers.context import Context
+from clonepool.domain.capacity import clones_are_full
 from clonepool.domain.forecast import (
     FabricView,
     Forecast,
@@ -19,9 +22,8 @@ from clonepool.domain.forecast import (
 )
 from clonepool.domain.forecast_run import forecast
 from clonepool.domain.model import Ref
-from clonepool.domain.policy import clones_are_full
-from clonepool.errors import ClonepoolError
-from clonepool.store import attachments, snapshot, volumes
+from clonepool.errors import ClonepoolError, Unavailable
+from clonepool.store import attachments, snapshot
 from clonepool.store.attachments import Held
 
 log = logging.getLogger(__name__)
@@ -37,19 +39,11 @@ class Forecasts:
         """What the plan does, by what there is now. What is away counts as not there."""
         storages = self._storages()
         with self._context.state.read() as session:
-            owed_bytes = {
-                name: volumes.owed_bytes(session, storage=name, auto_is_full=not at.thin_clones)
-                for name, at in storages.items()
-            }
             seen = snapshot.read(session, now=self._context.now())
             found = [
                 attachments.find(session, ref=Ref(name=name), now=self._context.now())
                 for name in _released(plan)
             ]
-        storages = {
-            name: replace(at, left_bytes=at.left_bytes - owed_bytes[name])
-            for name, at in storages.items()
-        }
         seen = replace(seen, storages=storages, fabrics=self._fabrics())
         busy = self._busy([held for held in found if held is not None])
         return forecast(plan, _with_facts(seen, busy=busy))
@@ -64,12 +58,18 @@ class Forecasts:
         return found
 
     def _storage(self, name: str) -> StorageView:
-        backend = self._context.drivers.backend(name)
-        can = backend.capabilities()
+        can = self._context.drivers.backend(name).capabilities()
+        capacity = space.capacity_of(self._context, name)
+        # so does the engine before it refuses anything; what it notes of it changes no outcome
+        if capacity.limit_bytes is not None or capacity.owed.full_bytes:
+            with contextlib.suppress(Unavailable):
+                space.measure(self._context, name)
+            capacity = space.capacity_of(self._context, name)
         return StorageView(
             thin_clones=can.thin_clones,
             scrubbing=can.scrubbing,
-            left_bytes=backend.space().free_bytes - self._context.drivers.reserve_bytes(name),
+            left_bytes=capacity.left_bytes,
+            promisable_bytes=capacity.promisable_bytes,
         )
 
     def _fabrics(self) -> Mapping[str, FabricView]:

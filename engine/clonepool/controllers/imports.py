@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.controllers.worker import Control, Finish
 from clonepool.crash_points import Point, reach
@@ -11,7 +12,7 @@ from clonepool.domain.policy import backoff_s
 from clonepool.domain.states import PortionRole, Severity, VersionState
 from clonepool.domain.work import Operation
 from clonepool.errors import Aborted, ClonepoolError, ResourceExhausted, Unavailable
-from clonepool.importer.limits import ImportLimits
+from clonepool.importer.limits import ImportLimits, admit_all
 from clonepool.importer.pipeline import import_portion
 from clonepool.store import images
 from clonepool.store.writer import Transaction
@@ -60,21 +61,28 @@ class ImportImage:
         )
         if portion is None:
             return None
-        backend = self._context.drivers.backend(version.storage)
-        staging = self._context.drivers.staging_dir(version.storage)
+        drivers, storage = self._context.drivers, version.storage
+        staging = drivers.staging_dir(storage)
         staging.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return import_portion(
-            spec=portion,
-            preconfigure=[item for item in spec.preconfigure if item.portion is role],
-            backend=backend,
-            object_name=names.portion_object(version_id=version.id, role=role),
-            staging_dir=staging,
-            import_roots=self._context.settings.import_roots,
-            limits=ImportLimits(url_schemes=self._context.settings.import_schemes),
-            reserve_bytes=self._context.drivers.reserve_bytes(version.storage),
-            progress=control.progress,
-            notify=lambda text: self._tell(spec.name, text),
-        )
+        object_name = names.portion_object(version_id=version.id, role=role)
+        on_storage = drivers.stages_on_itself(storage)
+        with space.incoming(self._context, storage=storage, key=object_name) as admit:
+            return import_portion(
+                spec=portion,
+                preconfigure=[item for item in spec.preconfigure if item.portion is role],
+                backend=drivers.backend(storage),
+                object_name=object_name,
+                staging_dir=staging,
+                import_roots=self._context.settings.import_roots,
+                # what is staged on the storage takes of its space before it is stored
+                limits=ImportLimits(
+                    url_schemes=self._context.settings.import_schemes,
+                    admit=admit if on_storage else admit_all,
+                ),
+                admit=admit_all if on_storage else admit,
+                progress=control.progress,
+                notify=lambda text: self._tell(spec.name, text),
+            )
 
     def _tell(self, image: str, text: str) -> None:
         self._context.tell(subject=f"image/{image}", reason="IMAGE_ADJUSTED", message=text).result()

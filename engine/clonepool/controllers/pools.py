@@ -98,7 +98,7 @@ class Pools:
             return
         text = (
             f"pool {spec.name} with min_ready {spec.min_ready} does not fit: {room.text}: "
-            f"{needed} more are asked for, {room.clones} fit; free space, or lower min_ready"
+            f"{needed} more are asked for, {room.clones} fit; {room.way_out} or lower min_ready"
         )
         raise ResourceExhausted(text, reason="NO_SPACE")
 

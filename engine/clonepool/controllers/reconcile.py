@@ -16,6 +16,7 @@ from clonepool.controllers.health import Health
 from clonepool.controllers.lost_objects import LostObjects
 from clonepool.controllers.orphans import Orphans
 from clonepool.controllers.served import Served
+from clonepool.controllers.watermarks import Watermarks
 from clonepool.crash_points import Point, reach
 from clonepool.domain.drift import (
     StorageRows,
@@ -46,6 +47,7 @@ class Reconcile:
         self.orphans = Orphans(context)
         self._lost = LostObjects(context, Served(context, exports))
         self._health = Health(context)
+        self._watermarks = Watermarks(context)
         self._compared_at: dict[str, float] = {}
         self._looks = 0
         self._one_at_a_time = threading.Lock()
@@ -76,6 +78,7 @@ class Reconcile:
     def _step(self, *, is_due: Callable[[str], bool]) -> None:
         with self._one_at_a_time:
             self._guarded("health", self._look_at_health)
+            self._guarded("watermarks", self._watermarks.look)
             for name in self._context.settings.storages:
                 self._compare(f"storage/{name}", partial(self._storage, name), is_due)
             # one that holds exports was opened at start; to ask the rows each second would cost

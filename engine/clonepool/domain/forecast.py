@@ -188,11 +188,15 @@ class ServerView:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageView:
-    """A storage; ``left_bytes`` is free less reserve less what full clones may still grow by."""
+    """A storage; ``left_bytes`` is free less reserve less what full clones may still grow by.
+
+    ``promisable_bytes`` is what its overcommit ratio lets it promise yet, None: any number.
+    """
 
     thin_clones: bool
     scrubbing: Scrubbing
     left_bytes: int
+    promisable_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,9 +124,11 @@ class _Run:
         return any(isinstance(each, Remove) and not each.first for each in self._plan.changes)
 
     def _settle(self) -> None:
-        for each in self._watched:
-            if not each.deleted:
-                each.stock.settle()
+        """Let the engine do all that it would do by itself, until nothing is left to do.
+
+        Also in pools that the plan does not touch: they share their storages with the others.
+        """
+        self._site.settle()
 
     def _watch(self, name: str, *, created: bool = False) -> _Watched | None:
         stock = self._site.pools.get(name)
@@ -240,7 +242,7 @@ class _Run:
         watched = self._watch(held.pool) if held else None
         refusal = self._site.release(name)
         if self._one_by_one and watched is not None:
-            watched.stock.settle()
+            self._settle()
         return refusal
 
     def _delete_pool(self, name: str) -> Refusal | None:

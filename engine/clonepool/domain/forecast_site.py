@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from clonepool.domain.capacity import clones_are_full
 from clonepool.domain.content import digest, image_content
 from clonepool.domain.drift import list_names
 from clonepool.domain.forecast import (
@@ -18,9 +19,10 @@ from clonepool.domain.forecast import (
     VersionView,
 )
 from clonepool.domain.forecast_servers import Refusal, ServerStock
+from clonepool.domain.forecast_space import RoomLeft
 from clonepool.domain.forecast_stock import PoolStock, Wanted
 from clonepool.domain.model import ImageSpec, PoolSpec, SystemUser
-from clonepool.domain.policy import clones_are_full, scrub_problem
+from clonepool.domain.policy import scrub_problem
 from clonepool.domain.states import ChapMode, CloneMode
 from clonepool.units import format_size
 
@@ -31,7 +33,10 @@ class Site:
     def __init__(self, snapshot: Snapshot, *, hold: str = "") -> None:
         self._snapshot = snapshot
         self._hold = hold
-        self._left_bytes = {name: at.left_bytes for name, at in snapshot.storages.items()}
+        self._left = {
+            name: RoomLeft(left_bytes=at.left_bytes, promisable_bytes=at.promisable_bytes)
+            for name, at in snapshot.storages.items()
+        }
         self.images = {image.name: image for image in snapshot.images}
         self.pools: dict[str, PoolStock] = {}
         self.servers = ServerStock(snapshot.servers)
@@ -42,7 +47,7 @@ class Site:
             self.servers.hold(each.server, each.name)
 
     def _add_pool(self, view: PoolView) -> PoolStock:
-        stock = PoolStock(view, left_bytes=self._left_bytes, hold=self._hold, at=self._snapshot.at)
+        stock = PoolStock(view, left=self._left, hold=self._hold, at=self._snapshot.at)
         stock.wanted = self._wanted(view.spec)
         self.pools[view.spec.name] = stock
         return stock
@@ -52,12 +57,27 @@ class Site:
         if image is None:
             return None
         number = spec.image_version or image.current
-        for version in image.versions:
-            if version.number == number:
-                return Wanted(
-                    number=number, storage=image.storage, writable_bytes=version.writable_bytes
-                )
-        return None
+        sizes = {version.number: version.writable_bytes for version in image.versions}
+        if number not in sizes:
+            return None
+        return Wanted(
+            number=number,
+            storage=image.storage,
+            writable_bytes=sizes[number],
+            sizes={each: size or 0 for each, size in sizes.items()},
+        )
+
+    def settle(self) -> None:
+        """Let the engine do all that it would do by itself, until nothing is left to do.
+
+        It looks at one pool after the other, and what it began at one look is done by the next.
+        """
+        at_work = True
+        while at_work:
+            for pool in self.pools.values():
+                pool.finish()
+            # each is looked at, also after one that was found at work
+            at_work = sum(pool.look() for pool in self.pools.values()) > 0
 
     def put_image(self, change: PutImage) -> Refusal | bool:
         """Whether there is a new version, which its pools' next replicas have."""
@@ -143,15 +163,20 @@ class Site:
         wanted = self._wanted(replace(spec, image_version=0))
         if wanted is None or wanted.writable_bytes is None or needed <= 0:
             return None
-        left_bytes = self._left_bytes[wanted.storage]
-        clone_bytes = wanted.writable_bytes if self._is_full(spec, image) else 0
-        if left_bytes > 0 and needed * clone_bytes <= left_bytes:
+        left = self._left[wanted.storage]
+        full = self._is_full(spec, image)
+        fit = left.fits(clone_bytes=wanted.writable_bytes, full=full)
+        if needed <= fit:
             return None
+        promises = ""
+        if left.promisable_bytes is not None:
+            may_bytes = format_size(max(left.promisable_bytes, 0))
+            promises = f" and may promise {may_bytes} by its overcommit"
         text = (
             f"pool {spec.name} with min_ready {spec.min_ready} does not fit: {needed} more "
-            f"clones of {format_size(wanted.writable_bytes)} are asked for, storage "
-            f"{wanted.storage} has {format_size(max(left_bytes, 0))} left; free space, or lower "
-            "min_ready"
+            f"{'full' if full else 'thin'} clones of {format_size(wanted.writable_bytes)} are "
+            f"asked for, {fit} fit; storage {wanted.storage} has "
+            f"{format_size(max(left.left_bytes, 0))} left{promises}; free space, or lower min_ready"
         )
         return Refusal(reason="NO_SPACE", text=text)
 

@@ -7,11 +7,13 @@ once, so what is left is what a pool comes to rest at.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from clonepool import windows
+from clonepool.domain.capacity import UNLIMITED
 from clonepool.domain.forecast import PoolView, ReleasedView, StockCounts
+from clonepool.domain.forecast_space import RoomLeft
 from clonepool.domain.forecast_tickets import Claim, Tickets
 from clonepool.domain.model import PoolSpec, SystemUser
 from clonepool.domain.policy import (
@@ -20,7 +22,6 @@ from clonepool.domain.policy import (
     Backlog,
     FillPlan,
     Stock,
-    clones_that_fit,
     early_trigger,
     plan_fill,
     recycle_quota,
@@ -30,11 +31,15 @@ from clonepool.domain.policy import (
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The version that new replicas are made of; ``writable_bytes`` None: slots, not clones."""
+    """The version that new replicas are made of; ``writable_bytes`` None: slots, not clones.
+
+    ``sizes`` are the bytes of a clone of each version that is ready, by its number.
+    """
 
     number: int
     storage: str
     writable_bytes: int | None
+    sizes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -50,7 +55,7 @@ class Done:
 
 
 class PoolStock:
-    """A pool that changes as the forecast goes on. ``left_bytes`` (by storage) is shared by all.
+    """A pool that changes as the forecast goes on. ``left`` (by storage) is shared by all.
 
     In its queue None is one that waited before the plan; the plan's own bring its ticket ``hold``.
     """
@@ -59,7 +64,7 @@ class PoolStock:
         self,
         view: PoolView,
         *,
-        left_bytes: MutableMapping[str, int],
+        left: Mapping[str, RoomLeft],
         hold: str = "",
         at: float = 0.0,
     ) -> None:
@@ -77,9 +82,10 @@ class PoolStock:
         self._recycling = view.recycling
         self._destroying = view.destroying
         self._released = list(view.released)
-        self._left_bytes = left_bytes
+        self._left = left
         self._tickets = Tickets(view.tickets, plans=hold)
         self._at = at
+        self._going_bytes = 0  # of what is being destroyed: its space is free when it is gone
 
     def counts(self) -> StockCounts:
         """The stock as it is now."""
@@ -163,8 +169,9 @@ class PoolStock:
         ready, ahead = self._ready[number], len(self.queue)
         if not stale and not self._tickets.spares(ready=ready, ahead=ahead, brings=True):
             return False
-        self._ready[stale[0] if stale else number] -= 1
-        self._take_space(-1)
+        given_up = stale[0] if stale else number
+        self._ready[given_up] -= 1
+        self._give_space(given_up, 1)
         return True
 
     def begin(self) -> None:
@@ -179,26 +186,38 @@ class PoolStock:
         """Deleted: what was never allocated is deleted, what was released is scrubbed first."""
         self.done.destroyed += len(self._released)
         self._count_run(self._released)
-        self._released = []
         for idle in (self._ready, self._making):
-            self._take_space(-idle.total())
+            for number, count in idle.items():
+                self._give_space(number, count)
             idle.clear()
+        scrubbing_bytes = (self._recycling + self._destroying) * self._clone_bytes()
+        released_bytes = sum(each.size_bytes for each in self._released)
+        # nobody looks at it any more
+        self._take(-(self._going_bytes + scrubbing_bytes + released_bytes))
+        self._released, self._going_bytes = [], 0
         self._recycling = self._destroying = 0
 
-    def settle(self) -> None:
-        """Let the engine do all that it would do by itself, until nothing is left to do."""
+    def finish(self) -> None:
+        """What the engine had begun is done, and who waited for it is served."""
         self._destroying = 0
-        while True:
-            self._finish_making()
-            self._serve()
-            if self._scrub_is_due():
-                self.done.threshold_runs += 1
-                self._scrub()
-                continue
-            plan = self._plan()
-            if plan == NOTHING and (self.stopped_reason or not self._recycling):
-                return
-            self._carry_out(plan)
+        self._take(-self._going_bytes)
+        self._going_bytes = 0
+        self._finish_making()
+        self._serve()
+
+    def look(self) -> bool:
+        """The engine looks at the pool once, and begins what is to be done; False: nothing is."""
+        if self._scrub_is_due():
+            self.done.threshold_runs += 1
+            self._scrub()
+            return True
+        scrubbed_before = self.done.scrubbed
+        plan = self._plan()
+        resting = plan == NOTHING and (bool(self.stopped_reason) or not self._recycling)
+        if resting and self.done.scrubbed == scrubbed_before:
+            return False
+        self._carry_out(plan)
+        return True
 
     def _stock(self) -> Stock:
         number = self.wanted.number if self.wanted else 0
@@ -220,6 +239,8 @@ class PoolStock:
             self._making.clear()
             return
         number = self.wanted.number
+        for other, count in self._making.items():
+            self._give_space(other, count if other != number else 0)
         if not self.stopped_reason:
             self._ready[number] += self._making[number] + self._recycling
             self._recycling = 0
@@ -263,7 +284,8 @@ class PoolStock:
         self.done.destroyed += destroyed
         self._count_run(eligible)
         self._released = [each for each in self._released if not self._is_eligible(each)]
-        self._take_space(-destroyed)
+        self._going_bytes += sum(each.size_bytes for each in eligible)
+        self._going_bytes -= quota * self._clone_bytes()
 
     def _count_run(self, scrubbed: Sequence[ReleasedView]) -> None:
         self.done.scrubbed += len(scrubbed)
@@ -275,10 +297,12 @@ class PoolStock:
         plan = plan_fill(self.spec, self._stock())
         room = self._room()
         self.short_of_space = plan.make > room
+        make = min(plan.make, room)
         if self.short_of_space and self._scrubs_early(fits=room):
             self._scrub()
-            return self._plan()
-        make = 0 if self.stopped_reason else min(plan.make, room)
+            plan = plan_fill(self.spec, self._stock())
+            make = min(make, plan.make)
+        make = 0 if self.stopped_reason else make
         return FillPlan(
             make=make, retire_stale=plan.retire_stale, retire_surplus=plan.retire_surplus
         )
@@ -296,7 +320,8 @@ class PoolStock:
         self._retire_stale(plan.retire_stale, current=number)
         self._ready[number] -= plan.retire_surplus
         self._making[number] += plan.make
-        self._take_space(plan.make - plan.retire_stale - plan.retire_surplus)
+        self._take_space(plan.make)
+        self._give_space(number, plan.retire_surplus)
 
     def _retire_stale(self, count: int, *, current: int) -> None:
         self.done.stale_replaced += count
@@ -304,21 +329,35 @@ class PoolStock:
             if number != current:
                 taken = min(count, self._ready[number])
                 self._ready[number] -= taken
+                self._give_space(number, taken)
                 count -= taken
-
-    def _clone_bytes(self) -> int:
-        return (self.wanted.writable_bytes or 0) if self.wanted and self.full_clones else 0
 
     def _room(self) -> int:
         """How many more clones fit."""
         if self.wanted is None or self.wanted.writable_bytes is None:
-            return 2**31
-        left_bytes = self._left_bytes.get(self.wanted.storage, 0)
-        return clones_that_fit(
-            clone_bytes=self._clone_bytes(), free_bytes=left_bytes, reserve_bytes=0, owed_bytes=0
-        )
+            return UNLIMITED
+        left = self._left.get(self.wanted.storage, RoomLeft(left_bytes=0))
+        return left.fits(clone_bytes=self.wanted.writable_bytes, full=self.full_clones)
+
+    def _clone_bytes(self) -> int:
+        return (self.wanted.writable_bytes or 0) if self.wanted else 0
 
     def _take_space(self, clones: int) -> None:
-        """A full clone is counted whole from the moment it is planned; negative gives back."""
-        if self.wanted is not None and self._clone_bytes():
-            self._left_bytes[self.wanted.storage] -= clones * self._clone_bytes()
+        """So many of the wanted version are planned."""
+        self._take(clones * self._clone_bytes())
+
+    def _give_space(self, number: int, count: int) -> None:
+        """So many of a version, that no server had, are given up."""
+        size_bytes = self._clone_bytes()
+        if self.wanted is not None and number != self.wanted.number:
+            size_bytes = self.wanted.sizes.get(number, size_bytes)
+        if self.full_clones:
+            self._going_bytes += count * size_bytes
+        else:
+            # what shares all its blocks holds nothing: the promise alone is given back
+            self._take(-count * size_bytes)
+
+    def _take(self, size_bytes: int) -> None:
+        left = self._left.get(self.wanted.storage) if self.wanted else None
+        if left is not None:
+            left.take(size_bytes, full=self.full_clones)

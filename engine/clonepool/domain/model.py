@@ -178,7 +178,10 @@ class PoolCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaPool:
-    """A replica pool; ``stopped_reason`` is set when repeated failures stopped its filling."""
+    """A replica pool; ``stopped_reason`` is set when repeated failures stopped its filling.
+
+    ``short_of_space`` is set while its storage has no room for what it lacks; that ends by itself.
+    """
 
     id: str
     spec: PoolSpec
@@ -188,6 +191,7 @@ class ReplicaPool:
     failures: int
     stopped_reason: str
     created_at: float
+    short_of_space: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

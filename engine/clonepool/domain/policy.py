@@ -9,7 +9,6 @@ from clonepool.domain.states import (
     CAPACITY_STATES,
     AfterScrub,
     Assurance,
-    CloneMode,
     ScrubMethod,
     VerifyMode,
     VolumeState,
@@ -193,21 +192,3 @@ def backoff_s(*, attempt: int) -> float:
 MAX_POOL_FAILURES = 5
 # a scrub that failed so often makes the volume faulty: visible, and never handed out
 MAX_SCRUB_ATTEMPTS = 5
-
-
-def clones_are_full(mode: CloneMode, *, thin_clones: bool) -> bool:
-    """Whether clones of this mode are full copies, on a storage that makes thin ones or not."""
-    return mode is CloneMode.FULL or not thin_clones
-
-
-def clones_that_fit(
-    *, clone_bytes: int, free_bytes: int, reserve_bytes: int, owed_bytes: int
-) -> int:
-    """How many more clones fit. ``owed_bytes`` is what existing full clones may still grow by.
-
-    A thin clone takes no space at once (``clone_bytes`` 0): then only the reserve counts.
-    """
-    left = free_bytes - reserve_bytes - owed_bytes
-    if left <= 0:
-        return 0
-    return 2**31 if clone_bytes <= 0 else left // clone_bytes

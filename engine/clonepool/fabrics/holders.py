@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+# in the place of an inode's number, which each node of a device has another of
+_DEVICE: Final = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,13 +25,23 @@ class Holder:
     program: str
 
 
+def identity(found: os.stat_result) -> tuple[int, int]:
+    """What two names, or two device nodes, of one and the same thing have in common."""
+    if stat.S_ISBLK(found.st_mode):
+        return found.st_rdev, _DEVICE
+    return found.st_dev, found.st_ino
+
+
 def is_held(path: Path) -> bool | None:
     """Whether anybody has the regular file open or mapped, loop devices included.
 
     A write lease is granted only on a file that nobody else holds, and unlike /proc it sees
-    every user's processes. None where leases can't be had (another user's file, a block device, a
-    file system without them).
+    every user's processes. None where leases can't be had (another user's file, a file system
+    without them). Of a block device it is told whether it is mounted, or claimed in another way;
+    else None, since it may still be open.
     """
+    if stat.S_ISBLK(os.stat(path).st_mode):
+        return _is_claimed(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         # whoever opens the file in this instant breaks the lease: SIGIO would end this process
@@ -41,10 +57,21 @@ def is_held(path: Path) -> bool | None:
         os.close(descriptor)
 
 
+def _is_claimed(path: Path) -> bool | None:
+    """Whether a block device is claimed: then the kernel refuses another claim."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        raise
+    return None
+
+
 def find_holders(
     *, inodes: frozenset[tuple[int, int]], paths: frozenset[str]
 ) -> tuple[Holder, ...]:
-    """The processes with a descriptor of one of the inodes (device, number), or opened by path.
+    """The processes with a descriptor of one of the inodes (``identity``), or opened by path.
 
     Sees the processes of the own user, as root all of this machine's PID namespace.
     """
@@ -66,7 +93,7 @@ def _open_files(process: Path) -> Iterator[tuple[tuple[int, int], str]]:
         link = process / "fd" / descriptor
         with suppress(OSError):
             found = os.stat(link)
-            yield (found.st_dev, found.st_ino), os.readlink(link)
+            yield identity(found), os.readlink(link)
 
 
 def _program(process: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,25 +30,26 @@ from clonepool.fabrics.base import (
     Lun,
 )
 from clonepool.fabrics.iscsi_names import (
+    DEFAULT_IQN_PREFIX,
+    LUN_NUMBERS,
     check_chap,
     check_initiator,
     check_iqn_prefix,
     target_iqn,
     wwn_of,
 )
+from clonepool.fabrics.iscsi_portals import check_portal, means_any_address, read_portals
 from clonepool.fabrics.iscsi_repair import MOST_LISTED, TargetRepair, listed
 from clonepool.fabrics.iscsi_target import TargetWork
 from clonepool.fabrics.locks import NamedLocks
 from clonepool.fabrics.options import Options
 from clonepool.fabrics.served_files import find_astray, open_files
-from clonepool.fabrics.target_table import LUN_NUMBERS, TargetState, TargetTable, wanted_luns
+from clonepool.fabrics.target_table import TargetState, TargetTable, wanted_luns
 from clonepool.fabrics.tgt import Tgt, TgtAway, TgtCode, TgtError
 from clonepool.fabrics.tgt_show import ShownTarget
 from clonepool.fabrics.tgtd import ForeignTgtd, OwnTgtd, RunningTgtd, TgtdSource
 from clonepool.fabrics.tids import TargetIds
 
-_PORTAL: Final = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):(\d{1,5})")
-_ANY_ADDRESS: Final = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 _OUT_OF_MEMORY: Final = frozenset({TgtCode.NO_MEMORY, TgtCode.TOO_MANY_USER})
 # what this driver was tried with on one tgtd; beyond it a listing takes more than some seconds
 _DEFAULT_MAX_TARGETS: Final = 4000
@@ -59,7 +59,7 @@ ISCSI_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "portal": "address:port that our tgtd listens on (default 127.0.0.1:0, a free port kept)",
         "advertise": "address:port[,...] that servers are told, where it differs from portal",
         "socket": "management socket of a tgtd that runs already (needs advertise)",
-        "iqn_prefix": "beginning of target names (default iqn.2026-01.io.clonepool)",
+        "iqn_prefix": f"beginning of target names (default {DEFAULT_IQN_PREFIX})",
         "max_targets": f"exports on this tgtd at most (default {_DEFAULT_MAX_TARGETS})",
         "revoke_timeout": "how long sessions may take to end (default 10s)",
     }
@@ -349,12 +349,11 @@ class IscsiFabric(Fabric):
 
 def read_settings(options: Options) -> IscsiSettings:
     """Read and check the options that don't concern tgtd itself."""
-    advertised = [word.strip() for word in options.text("advertise", default="").split(",")]
     return IscsiSettings(
         prefix=check_iqn_prefix(
-            options.text("iqn_prefix", default="iqn.2026-01.io.clonepool"), field="iqn_prefix"
+            options.text("iqn_prefix", default=DEFAULT_IQN_PREFIX), field="iqn_prefix"
         ),
-        advertise=tuple(_check_portal(options, "advertise", word) for word in advertised if word),
+        advertise=read_portals(options, "advertise", default=""),
         max_targets=options.whole_number(
             "max_targets", default=_DEFAULT_MAX_TARGETS, least=1, most=100_000
         ),
@@ -363,20 +362,13 @@ def read_settings(options: Options) -> IscsiSettings:
 
 
 def _source(options: Options, settings: IscsiSettings, state_dir: Path) -> TgtdSource:
-    portal = _check_portal(options, "portal", options.text("portal", default="127.0.0.1:0"))
+    portal = check_portal(options, "portal", options.text("portal", default="127.0.0.1:0"))
     socket_path = options.text("socket", default="")
-    if not settings.advertise and (socket_path or portal.rpartition(":")[0] in _ANY_ADDRESS):
+    if not settings.advertise and (socket_path or means_any_address(portal)):
         raise options.refuse("advertise", "say which address:port servers shall connect to")
     if socket_path:
         return ForeignTgtd(socket_path=Path(socket_path), portals=settings.advertise)
     return OwnTgtd(folder=state_dir / "tgtd", portal=portal)
-
-
-def _check_portal(options: Options, name: str, text: str) -> str:
-    match = _PORTAL.fullmatch(text)
-    if match is None or int(match[2]) > 65535:  # noqa: PLR2004 - the last port
-        raise options.refuse(name, f"{text!r} is not address:port, such as 192.0.2.10:3260")
-    return text
 
 
 def _served(table: TargetTable, targets: Iterable[str]) -> dict[str, tuple[int, str]]:

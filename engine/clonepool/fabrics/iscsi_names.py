@@ -1,4 +1,4 @@
-"""Names and secrets that iSCSI and tgtd can carry, checked before anything is sent.
+"""Names, numbers and secrets that iSCSI and tgtd can carry, checked before anything is sent.
 
 tgtd splits parameters on commas and prints names into its listings line by line, so a comma or
 a line break in a name would be an instruction, not a name.
@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from clonepool.domain.model import ChapAccount
+from clonepool.domain.states import PortionRole
 from clonepool.errors import InvalidArgument
 from clonepool.fabrics.base import Lun
 
+DEFAULT_IQN_PREFIX: Final = "iqn.2026-01.io.clonepool"
+# fixed, so that a server finds its volumes without looking at more than the number
+LUN_NUMBERS: Final = {PortionRole.READ_ONLY: 1, PortionRole.WRITABLE: 2}
 # RFC 3720, 3.2.6.1: an iSCSI name has at most 223 bytes
 MAX_ISCSI_NAME_CHARS: Final = 223
 # tgtd keeps 36 bytes of a serial number and would cut the generation off a longer one

@@ -25,7 +25,7 @@ from clonepool.fabrics.base import (
     Lun,
 )
 from clonepool.fabrics.bind_mount import bind_read_only, is_mount, is_read_only_mount, unmount
-from clonepool.fabrics.holders import find_holders, is_held
+from clonepool.fabrics.holders import find_holders, identity, is_held
 from clonepool.fabrics.iscsi_names import check_target
 from clonepool.fabrics.locks import NamedLocks
 from clonepool.fabrics.options import Options
@@ -40,6 +40,7 @@ LOCAL_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 _WRITABLE: Final = str(PortionRole.WRITABLE)
 _READ_ONLY: Final = str(PortionRole.READ_ONLY)
+_UNSEEN: Final = "a mount, or a process that this user can't see"
 
 
 class LocalFabric(Fabric):
@@ -224,7 +225,7 @@ class LocalFabric(Fabric):
             for holder in find_holders(inodes=held, paths=bound)
         )
         if not found and held - unknown:
-            return (FabricSession(initiator="", detail="a process that this user can't see"),)
+            return (FabricSession(initiator="", detail=_UNSEEN),)
         return found
 
 
@@ -235,11 +236,11 @@ def _held_inodes(
     held, unknown = set(), set()
     for path in paths:
         with suppress(FileNotFoundError):
-            answer, found = is_held(path), os.stat(path)
+            answer, found = is_held(path), identity(os.stat(path))
             if answer is not False:
-                held.add((found.st_dev, found.st_ino))
+                held.add(found)
             if answer is None:
-                unknown.add((found.st_dev, found.st_ino))
+                unknown.add(found)
     return frozenset(held), frozenset(unknown)
 
 

@@ -15,6 +15,7 @@ from clonepool.fabrics.base import Fabric
 FABRIC_DRIVERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "iscsi": "clonepool.fabrics.iscsi:IscsiFabric",
+        "lio": "clonepool.fabrics.lio:LioFabric",
         "local": "clonepool.fabrics.local:LocalFabric",
         "memory": "clonepool.fabrics.memory:MemoryFabric",
     }

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from clonepool.domain.states import PortionRole
 from clonepool.errors import AlreadyExists, Unavailable
 from clonepool.fabrics.access_log import AccessLog
 from clonepool.fabrics.base import ExportSpec, Lun
-from clonepool.fabrics.iscsi_names import check_path, check_serial, find_target, wwn_of
+from clonepool.fabrics.iscsi_names import LUN_NUMBERS, check_path, check_serial, find_target, wwn_of
 from clonepool.fabrics.tgt import Tgt, TgtCode, TgtError
 from clonepool.fabrics.tgt_show import (
     ShownLun,
@@ -27,8 +26,6 @@ from clonepool.fabrics.tgt_show import (
     parse_targets,
 )
 
-# fixed, so that a server finds its volumes without looking at more than the number
-LUN_NUMBERS: Final = {PortionRole.READ_ONLY: 1, PortionRole.WRITABLE: 2}
 _FORGERS_TO_CUT: Final = 16
 
 

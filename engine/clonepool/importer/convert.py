@@ -122,7 +122,7 @@ def _copy(
         check_free(
             directory=target.parent,
             needed_bytes=data_bytes(reader.fileno()),
-            reserve_bytes=limits.reserve_bytes,
+            limits=limits,
             doing=f"copying {source.name}",
         )
         try:
@@ -147,6 +147,6 @@ def _check_room(
             virtual_size_bytes=image.virtual_size_bytes,
             shown_name=source.name,
         ),
-        reserve_bytes=limits.reserve_bytes,
+        limits=limits,
         doing=f"converting {source.name}",
     )

@@ -56,7 +56,7 @@ def download(
             check_free(
                 directory=target.parent,
                 needed_bytes=size_bytes,
-                reserve_bytes=limits.reserve_bytes,
+                limits=limits,
                 doing=f"downloading {shown(url)}",
             )
             expect_size(size_bytes)

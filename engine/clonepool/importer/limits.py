@@ -15,17 +15,23 @@ from clonepool.units import format_size
 STAGES: Final = ("fetch", "convert", "digest")
 
 
+def admit_all(_needed_bytes: int) -> None:
+    """Nothing else is promised."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportLimits:
     """Bounds of one import; sizes in bytes.
 
     ``max_size_bytes`` is of the raw image a server would see; ``reserve_bytes`` stays free on the
-    staging file system; ``http_timeout_s`` is for a connection, and for each wait for bytes.
-    ``url_schemes`` are those that may be fetched, and be redirected to.
+    staging file system; ``admit`` is told how much is about to be written to it, and raises where
+    that would take what is promised to others; ``http_timeout_s`` is for a connection, and for
+    each wait for bytes. ``url_schemes`` are those that may be fetched, and be redirected to.
     """
 
     max_size_bytes: int = 64 * 2**40
     reserve_bytes: int = 0
+    admit: Callable[[int], None] = admit_all
     http_timeout_s: float = 30.0
     command_timeout_s: float = 24 * 3600.0
     max_preconfigure_bytes: int = 64 * 2**20
@@ -42,8 +48,9 @@ class ImportLimits:
             )
 
 
-def check_free(*, directory: Path, needed_bytes: int, reserve_bytes: int, doing: str) -> None:
+def check_free(*, directory: Path, needed_bytes: int, limits: ImportLimits, doing: str) -> None:
     """Refuse what would not fit ``directory``, with figures. Raises ResourceExhausted."""
+    reserve_bytes = limits.reserve_bytes
     figures = os.statvfs(directory)
     free_bytes = figures.f_bavail * figures.f_frsize
     if needed_bytes > free_bytes - reserve_bytes:
@@ -53,6 +60,7 @@ def check_free(*, directory: Path, needed_bytes: int, reserve_bytes: int, doing:
             reason="STAGING_FULL",
             metadata={"needed_bytes": str(needed_bytes), "free_bytes": str(free_bytes)},
         )
+    limits.admit(needed_bytes)
 
 
 class Meter:

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -18,10 +17,12 @@ from clonepool.importer.digest import digest_content, digest_file
 from clonepool.importer.fetch import fetched
 from clonepool.importer.http_source import shown
 from clonepool.importer.image_format import check_size, find_format
-from clonepool.importer.limits import ImportLimits, Meter
+from clonepool.importer.limits import ImportLimits, Meter, admit_all
 from clonepool.importer.preconfigure import check_file, write_files
 
 _DEFAULT_LIMITS: Final = ImportLimits()
+# st_blocks counts in these
+_STAT_BLOCK_BYTES: Final = 512
 
 
 class StoredObject(Protocol):
@@ -66,7 +67,7 @@ def import_portion(
     staging_dir: Path,
     import_roots: Sequence[Path],
     progress: Callable[[int, int], None],
-    reserve_bytes: int = 0,
+    admit: Callable[[int], None] = admit_all,
     limits: ImportLimits = _DEFAULT_LIMITS,
     notify: Callable[[str], None] = no_notice,
 ) -> ImagePortion:
@@ -78,12 +79,13 @@ def import_portion(
     the next call begins again. Staging is emptied in every case, and lies best on the storage's
     own file system, where nothing is copied twice. The user's source is never changed.
 
-    Without ``import_roots``, any file that the engine's user can read may be imported.
-    ``notify`` is told what was adjusted. Raises every kind of error that its steps name.
+    Without ``import_roots``, any file that the engine's user can read may be imported. ``admit`` is
+    asked before the object is stored, that of ``limits`` before anything is staged. ``notify`` is
+    told what was adjusted. Raises every kind of error that its steps name.
     """
     for file in preconfigure:
         check_file(file)
-    meter, limits = Meter(progress), replace(limits, reserve_bytes=reserve_bytes)
+    meter = Meter(progress)
     if present := _describe_present(backend, object_name, meter=meter):
         return present
     with _io_errors(spec.source), _emptied(staging_dir / object_name) as staging:
@@ -103,11 +105,16 @@ def import_portion(
             limits=limits,
             on_wait=meter.again,
         )
-        meter.expect("digest", size_bytes)
-        digest = digest_file(raw, progress=meter.stage("digest"))
+        digest = _digest(raw, size_bytes=size_bytes, meter=meter)
+        admit(raw.stat().st_blocks * _STAT_BLOCK_BYTES)
         reach(Point.IMPORT_STAGED)
         backend.import_image(name=object_name, source=raw, progress=lambda _done: meter.again())
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
+
+
+def _digest(raw: Path, *, size_bytes: int, meter: Meter) -> str:
+    meter.expect("digest", size_bytes)
+    return digest_file(raw, progress=meter.stage("digest"))
 
 
 def _make_raw(

@@ -89,6 +89,7 @@ def pool(value: model.ReplicaPool, *, image_version: int) -> pb.ReplicaPool:
         clone_kind=value.clone_kind,
         failures=value.failures,
         stopped_reason=value.stopped_reason,
+        short_of_space=value.short_of_space,
         image_id=value.image_id,
         image_version=image_version,
         created_at=timestamp(value.created_at),
@@ -250,6 +251,8 @@ def _storage(facts: facts.StorageFacts) -> pb.StorageInfo:
         total_bytes=facts.total_bytes,
         free_bytes=facts.free_bytes,
         reserve_bytes=facts.reserve_bytes,
+        overcommit=facts.overcommit,
+        warn_bytes=facts.warn_bytes,
         error=facts.error,
     )
 

@@ -20,6 +20,7 @@ from clonepool.config import Settings
 from clonepool.errors import Unavailable
 from clonepool.service import auth, convert, sockets
 from clonepool.service.attachments import AttachmentHandlers
+from clonepool.service.capacities import CapacityHandlers
 from clonepool.service.dispatch import Dispatcher, Gate, Handler
 from clonepool.service.events import EventHandlers
 from clonepool.service.forecasts import ForecastHandlers
@@ -191,6 +192,7 @@ class EngineServer:
             **NodeHandlers(nodes=engine.nodes).methods(),
             **OrphanHandlers(orphans=engine.orphans).methods(),
             **ForecastHandlers(forecasts=engine.forecasts).methods(),
+            **CapacityHandlers(capacities=engine.capacities).methods(),
             **HoldHandlers(holds=engine.holds).methods(),
         }
 

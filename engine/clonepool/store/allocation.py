@@ -35,7 +35,7 @@ from clonepool.store.writer import Transaction
 
 _POOL = f"""
     SELECT p.id, p.when_empty, p.stopped_reason, p.fabric, i.user_name, i.user_kind,
-        {pool_version.ID}, i.name
+        {pool_version.ID}, i.name, p.short_of_space
     FROM pool p JOIN image i ON i.id = p.image_id
     WHERE p.name = ? AND p.deleted_at IS NULL
 """  # noqa: S608 - texts of ours, values bound
@@ -117,6 +117,7 @@ class _Pool:
     image_user: SystemUser | None
     version_id: str | None
     image: str
+    short_of_space: str
 
 
 def claim(transaction: Transaction, request: ClaimRequest) -> Claimed:
@@ -205,6 +206,7 @@ def _get_pool(transaction: Transaction, name: str) -> _Pool:
         image_user=user,
         version_id=row[6],
         image=row[7],
+        short_of_space=row[8],
     )
 
 
@@ -343,11 +345,12 @@ def _check_may_wait(transaction: Transaction, *, pool: _Pool, name: str, now: fl
     released = counts.get("released", 0)
     held = holds.held_of(transaction.session, pool_id=pool.id, now=now)
     tickets = f", {held} held for tickets" if held else ""
+    space = f"; it can't be filled: {pool.short_of_space}" if pool.short_of_space else ""
     wayout = f", or run `clonepool scrub run {name}`" if released else ""
     text = (
         f"pool {name} has no ready replica of the current image version "
         f"({counts.get('allocated', 0)} allocated, {making} being made, {released} released and "
-        f"not scrubbed yet{tickets}); retry, raise min_ready or max_replicas{wayout}"
+        f"not scrubbed yet{tickets}){space}; retry, raise min_ready or max_replicas{wayout}"
     )
     counts |= {"held": held} if held else {}
     metadata = {state: str(count) for state, count in counts.items()}

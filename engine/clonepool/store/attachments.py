@@ -21,7 +21,8 @@ _COLUMNS = """
     s.name AS server_name,
     s.initiator, a.user_name, a.user_kind, a.volume_id, a.volume_generation, a.image_version,
     a.warm, a.chap_mode, a.chap_username, a.chap_secret, a.force_detach, a.created_at,
-    a.allocated_at, a.resumed_release, p.fabric, v.node, v.storage, v.slot, v.size_bytes,
+    a.allocated_at, a.resumed_release, p.fabric, p.short_of_space, v.node, v.storage, v.slot,
+    v.size_bytes,
     v.state AS volume_state,
     a.connection, i.id AS version_id, i.ro_object, i.ro_size_bytes, i.ro_digest
 """
@@ -113,6 +114,7 @@ def _attachment(row: Any, *, place: int) -> Attachment:
         created_at=row["created_at"],
         allocated_at=row["allocated_at"],
         resumed_release=row["resumed_release"],
+        wait_reason=row["short_of_space"] if row["volume_id"] is None else "",
     )
 
 

@@ -223,8 +223,9 @@ def list_page(session: Session, *, page: PageRequest, now: float) -> tuple[list[
 
 
 def ids(session: Session) -> list[str]:
-    """Every pool's id, tombstones included."""
-    return list(session.exec(select(tables.Pool.id)))
+    """Every pool's id, tombstones included, the oldest first: in this order space is given out."""
+    by_age = (col(tables.Pool.created_at), col(tables.Pool.id))
+    return list(session.exec(select(tables.Pool.id).order_by(*by_age)))
 
 
 def is_live(session: Session, *, pool_id: str) -> bool:
@@ -255,6 +256,17 @@ def note_success(transaction: Transaction, *, pool_id: str, clone_kind: str) -> 
         "UPDATE pool SET failures = 0, clone_kind = :kind "
         "WHERE id = :pool AND (failures != 0 OR clone_kind != :kind)",
         {"kind": clone_kind, "pool": pool_id},
+    )
+
+
+def note_space(transaction: Transaction, *, pool_id: str, text: str) -> bool:
+    """Write down why there is no room for what a pool lacks, "" for room; False when it stands."""
+    return (
+        transaction.sql(
+            "UPDATE pool SET short_of_space = ? WHERE id = ? AND short_of_space != ?",
+            (text, pool_id, text),
+        ).rowcount
+        == 1
     )
 
 

@@ -113,6 +113,7 @@ def pool(row: tables.Pool, *, counts: model.PoolCounts) -> model.ReplicaPool:
         clone_kind=row.clone_kind,
         failures=row.failures,
         stopped_reason=row.stopped_reason,
+        short_of_space=row.short_of_space,
         created_at=row.created_at,
     )
 

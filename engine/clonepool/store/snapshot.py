@@ -116,7 +116,8 @@ def _pools(session: Session, *, now: float) -> tuple[PoolView, ...]:
             **counts[row.id],
             **_clone_rate(session, row.id),
         )
-        for row in session.exec(query.order_by(col(tables.Pool.name)))
+        # as the planner looks at them
+        for row in session.exec(query.order_by(col(tables.Pool.created_at), col(tables.Pool.id)))
     )
 
 

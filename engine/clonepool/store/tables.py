@@ -106,6 +106,7 @@ class Pool(SQLModel, table=True):
     scrub_windows: str = Field(default="[]", sa_column_kwargs={"server_default": "[]"})
     scrub_assurance: str = Field(default="clear", sa_column_kwargs={"server_default": "clear"})
     scrub_on_low_stock: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    short_of_space: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class Server(SQLModel, table=True):
@@ -224,7 +225,7 @@ class Volume(SQLModel, table=True):
     state: str
     slot: bool = False
     size_bytes: int = Field(sa_type=BigInteger)
-    used_bytes: int = Field(default=0, sa_type=BigInteger)
+    used_bytes: int = Field(default=0, sa_type=BigInteger)  # shared with nothing, when measured
     clone_kind: str = ""
     attachment_id: str | None = None
     last_attachment_id: str = ""

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from clonepool.domain.capacity import Owed
 from clonepool.domain.model import (
     ImagePortion,
     ImageVersion,
@@ -219,33 +220,41 @@ def has_idle(session: Session, *, node: str, storage: str) -> bool:
 
 
 def list_growing(session: Session, *, storage: str) -> list[tuple[str, int]]:
-    """Full clones that may still grow: (id, generation)."""
+    """Volumes of a storage that servers may have written into: (id, generation)."""
     query = select(tables.Volume.id, tables.Volume.generation).where(
         tables.Volume.storage == storage,
-        tables.Volume.clone_kind == "full",
-        tables.Volume.used_bytes < tables.Volume.size_bytes,
+        tables.Volume.clone_kind != "",
+        tables.Volume.state != VolumeState.DELETING.value,
         col(tables.Volume.slot).is_(False),
     )
     return list(session.exec(query))
 
 
 def note_used(transaction: Transaction, *, used_bytes: Mapping[tuple[str, int], int]) -> None:
-    """Write down what volumes use of their storage, by id and generation."""
+    """Write down what volumes hold to themselves, by id and generation."""
     for (volume_id, generation), used in used_bytes.items():
         transaction.sql(
-            "UPDATE volume SET used_bytes = ? WHERE id = ? AND generation = ?",
-            (used, volume_id, generation),
+            "UPDATE volume SET used_bytes = ? WHERE id = ? AND generation = ? AND used_bytes != ?",
+            (used, volume_id, generation, used),
         )
 
 
-def owed_bytes(session: Session, *, storage: str, auto_is_full: bool) -> int:
-    """What full clones on a storage may still grow by, those that are to be made included."""
-    row = session.connection().exec_driver_sql(
-        "SELECT coalesce(sum(CASE WHEN size_bytes > used_bytes "
-        "THEN size_bytes - used_bytes ELSE 0 END), 0) FROM volume "
-        "WHERE storage = ? AND NOT slot AND (clone_kind = 'full' "
-        "OR state IN ('planned', 'cloning') AND EXISTS (SELECT 1 FROM pool "
-        "WHERE pool.id = volume.pool_id AND (clone_mode = 'full' OR clone_mode = 'auto' AND ?)))",
-        (storage, auto_is_full),
-    )
-    return int(row.scalar_one())
+# what is being deleted has no writer any more; what it holds is used until it is gone
+_OWED = """
+    SELECT coalesce(sum(CASE WHEN is_full THEN owed_bytes ELSE 0 END), 0),
+        coalesce(sum(CASE WHEN is_full THEN 0 ELSE owed_bytes END), 0)
+    FROM (
+        SELECT size_bytes - used_bytes AS owed_bytes, CASE
+            WHEN clone_kind != '' AND state NOT IN ('planned', 'cloning') THEN clone_kind = 'full'
+            ELSE (SELECT clone_mode = 'full' OR clone_mode = 'auto' AND :auto_is_full
+                FROM pool WHERE id = pool_id) END AS is_full
+        FROM volume
+        WHERE storage = :storage AND NOT slot AND state != 'deleting' AND used_bytes < size_bytes)
+"""
+
+
+def owed(session: Session, *, storage: str, auto_is_full: bool) -> Owed:
+    """What the volumes on a storage may still be written by, those to be made included."""
+    parameters = {"storage": storage, "auto_is_full": auto_is_full}
+    full_bytes, thin_bytes = session.connection().exec_driver_sql(_OWED, parameters).one()
+    return Owed(full_bytes=int(full_bytes), thin_bytes=int(thin_bytes))

@@ -97,13 +97,14 @@ class EngineRig:
         database: str = "",
         node: str = "node1",
         beside: EngineRig | None = None,
+        **limits: str,
     ) -> None:
         self.folder = folder
         self.clock: ManualClock = beside.clock if beside else ManualClock()
         self.fabric = fabric or MemoryFabric()
         self._backends: dict[str, StorageBackend] = {}
         self._storages: dict[str, DriverSettings] = {}
-        self.add_storage(STORAGE, storage or MemoryBackend(), reserve=reserve)
+        self.add_storage(STORAGE, storage or MemoryBackend(), reserve=reserve, **limits)
         self.settings: Settings = Settings(
             state_dir=folder / "state",
             listen="",
@@ -116,10 +117,12 @@ class EngineRig:
         )
         self._engine: Engine | None = None
 
-    def add_storage(self, name: str, backend: StorageBackend, *, reserve: str = "0%") -> None:
-        """Configure a storage for the next ``open``, or replace one."""
+    def add_storage(
+        self, name: str, backend: StorageBackend, *, reserve: str = "0%", **limits: str
+    ) -> None:
+        """Configure a storage for the next ``open``, or replace one; ``limits`` are options."""
         self._backends[name] = backend
-        options = {"reserve": reserve}
+        options = {"reserve": reserve, **limits}
         self._storages[name] = DriverSettings(name=name, driver="memory", options=options)
 
     @property

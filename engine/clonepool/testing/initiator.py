@@ -193,7 +193,8 @@ class Session:
 
     def serial(self, *, lun: int) -> str:
         """The unit serial number (VPD page 0x80)."""
-        return self._inquire(lun=lun, page=_SERIAL_PAGE).decode(errors="replace").strip()
+        # LIO ends it with a zero byte, tgt fills it up with blanks
+        return self._inquire(lun=lun, page=_SERIAL_PAGE).decode(errors="replace").strip("\0 ")
 
     def wwn(self, *, lun: int) -> str:
         """The NAA type 6 name, hexadecimal (VPD page 0x83); "" without one."""

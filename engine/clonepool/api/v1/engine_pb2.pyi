@@ -192,6 +192,8 @@ class StorageInfo(_message.Message):
     RESERVE_BYTES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     PURGES_FIELD_NUMBER: _builtins.int
+    OVERCOMMIT_FIELD_NUMBER: _builtins.int
+    WARN_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     driver: _builtins.str
     thin_clones: _builtins.bool
@@ -202,6 +204,10 @@ class StorageInfo(_message.Message):
     reserve_bytes: _builtins.int
     error: _builtins.str
     """not empty: the storage does not answer"""
+    overcommit: _builtins.float
+    """The most that may be promised, as a multiple of what there is beside the reserve; absent: any."""
+    warn_bytes: _builtins.int
+    """free space below this is told of"""
     @_builtins.property
     def scrub_methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -222,12 +228,16 @@ class StorageInfo(_message.Message):
         reserve_bytes: _builtins.int = ...,
         error: _builtins.str = ...,
         purges: _abc.Iterable[_builtins.str] | None = ...,
+        overcommit: _builtins.float | None = ...,
+        warn_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overcommit", b"_overcommit", "overcommit", b"overcommit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "erasure_note", b"erasure_note", "error", b"error", "free_bytes", b"free_bytes", "name", b"name", "purges", b"purges", "reserve_bytes", b"reserve_bytes", "scrub_methods", b"scrub_methods", "thin_clones", b"thin_clones", "thin_reason", b"thin_reason", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overcommit", b"_overcommit", "driver", b"driver", "erasure_note", b"erasure_note", "error", b"error", "free_bytes", b"free_bytes", "name", b"name", "overcommit", b"overcommit", "purges", b"purges", "reserve_bytes", b"reserve_bytes", "scrub_methods", b"scrub_methods", "thin_clones", b"thin_clones", "thin_reason", b"thin_reason", "total_bytes", b"total_bytes", "warn_bytes", b"warn_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__overcommit: _TypeAlias = _typing.Literal["overcommit"]  # noqa: Y015
+    _WhichOneofArgType__overcommit: _TypeAlias = _typing.Literal["_overcommit", b"_overcommit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overcommit) -> _WhichOneofReturnType__overcommit | None: ...
 
 Global___StorageInfo: _TypeAlias = StorageInfo  # noqa: Y015
 
@@ -885,6 +895,7 @@ class ReplicaPool(_message.Message):
     IMAGE_ID_FIELD_NUMBER: _builtins.int
     IMAGE_VERSION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    SHORT_OF_SPACE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     clone_kind: _builtins.str
     """what clones really are: thin, full, "" before the first"""
@@ -894,6 +905,8 @@ class ReplicaPool(_message.Message):
     image_id: _builtins.str
     image_version: _builtins.int
     """what new replicas are made of; 0: none is ready yet"""
+    short_of_space: _builtins.str
+    """Not empty: its storage has no room for what it lacks (figures, way out); that ends by itself."""
     @_builtins.property
     def spec(self) -> Global___PoolSpec: ...
     @_builtins.property
@@ -912,10 +925,11 @@ class ReplicaPool(_message.Message):
         image_id: _builtins.str = ...,
         image_version: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        short_of_space: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clone_kind", b"clone_kind", "counts", b"counts", "created_at", b"created_at", "failures", b"failures", "id", b"id", "image_id", b"image_id", "image_version", b"image_version", "spec", b"spec", "stopped_reason", b"stopped_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clone_kind", b"clone_kind", "counts", b"counts", "created_at", b"created_at", "failures", b"failures", "id", b"id", "image_id", b"image_id", "image_version", b"image_version", "short_of_space", b"short_of_space", "spec", b"spec", "stopped_reason", b"stopped_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2401,6 +2415,185 @@ class ListNodesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
+
+@_typing.final
+class GetCapacityRequest(_message.Message):
+    """Both empty: every storage and every pool. One pool: it, and its storage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORAGE_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    storage: _builtins.str
+    pool: _builtins.str
+    def __init__(
+        self,
+        *,
+        storage: _builtins.str = ...,
+        pool: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "storage", b"storage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCapacityRequest: _TypeAlias = GetCapacityRequest  # noqa: Y015
+
+@_typing.final
+class StorageCapacity(_message.Message):
+    """Used is what lies on it now, whoever wrote it; owed what its volumes may still be written by
+    beyond what they hold; promised is both, and what is being imported.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    RESERVE_BYTES_FIELD_NUMBER: _builtins.int
+    WARN_BYTES_FIELD_NUMBER: _builtins.int
+    OVERCOMMIT_FIELD_NUMBER: _builtins.int
+    USED_BYTES_FIELD_NUMBER: _builtins.int
+    OWED_FULL_BYTES_FIELD_NUMBER: _builtins.int
+    OWED_THIN_BYTES_FIELD_NUMBER: _builtins.int
+    INCOMING_BYTES_FIELD_NUMBER: _builtins.int
+    PROMISED_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    WRITABLE_BYTES_FIELD_NUMBER: _builtins.int
+    OVERCOMMITTED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    driver: _builtins.str
+    error: _builtins.str
+    """not empty: it does not answer, and there are no figures"""
+    total_bytes: _builtins.int
+    free_bytes: _builtins.int
+    reserve_bytes: _builtins.int
+    warn_bytes: _builtins.int
+    overcommit: _builtins.float
+    """absent: what it may promise has no limit"""
+    used_bytes: _builtins.int
+    owed_full_bytes: _builtins.int
+    owed_thin_bytes: _builtins.int
+    incoming_bytes: _builtins.int
+    """what imports are about to write"""
+    promised_bytes: _builtins.int
+    limit_bytes: _builtins.int
+    """the most that may be promised"""
+    writable_bytes: _builtins.int
+    """What an import or full clones may take; negative: more is promised than may be."""
+    overcommitted: _builtins.bool
+    """servers could write more than there is beside the reserve"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        driver: _builtins.str = ...,
+        error: _builtins.str = ...,
+        total_bytes: _builtins.int = ...,
+        free_bytes: _builtins.int = ...,
+        reserve_bytes: _builtins.int = ...,
+        warn_bytes: _builtins.int = ...,
+        overcommit: _builtins.float | None = ...,
+        used_bytes: _builtins.int = ...,
+        owed_full_bytes: _builtins.int = ...,
+        owed_thin_bytes: _builtins.int = ...,
+        incoming_bytes: _builtins.int = ...,
+        promised_bytes: _builtins.int = ...,
+        limit_bytes: _builtins.int | None = ...,
+        writable_bytes: _builtins.int = ...,
+        overcommitted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "_overcommit", b"_overcommit", "limit_bytes", b"limit_bytes", "overcommit", b"overcommit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "_overcommit", b"_overcommit", "driver", b"driver", "error", b"error", "free_bytes", b"free_bytes", "incoming_bytes", b"incoming_bytes", "limit_bytes", b"limit_bytes", "name", b"name", "overcommit", b"overcommit", "overcommitted", b"overcommitted", "owed_full_bytes", b"owed_full_bytes", "owed_thin_bytes", b"owed_thin_bytes", "promised_bytes", b"promised_bytes", "reserve_bytes", b"reserve_bytes", "total_bytes", b"total_bytes", "used_bytes", b"used_bytes", "warn_bytes", b"warn_bytes", "writable_bytes", b"writable_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit_bytes: _TypeAlias = _typing.Literal["limit_bytes"]  # noqa: Y015
+    _WhichOneofArgType__limit_bytes: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__overcommit: _TypeAlias = _typing.Literal["overcommit"]  # noqa: Y015
+    _WhichOneofArgType__overcommit: _TypeAlias = _typing.Literal["_overcommit", b"_overcommit"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_bytes) -> _WhichOneofReturnType__limit_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overcommit) -> _WhichOneofReturnType__overcommit | None: ...
+
+Global___StorageCapacity: _TypeAlias = StorageCapacity  # noqa: Y015
+
+@_typing.final
+class PoolCapacity(_message.Message):
+    """Each pool as if it were alone: what one takes, another has no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STORAGE_FIELD_NUMBER: _builtins.int
+    CLONE_KIND_FIELD_NUMBER: _builtins.int
+    CLONE_BYTES_FIELD_NUMBER: _builtins.int
+    FITS_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
+    CAN_MAKE_FIELD_NUMBER: _builtins.int
+    SHORT_OF_SPACE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    storage: _builtins.str
+    """"" while no version is ready"""
+    clone_kind: _builtins.str
+    """thin, full, slot; "" while no version is ready"""
+    clone_bytes: _builtins.int
+    fits: _builtins.int
+    """clones that the storage has room for; absent: nothing limits them"""
+    room: _builtins.int
+    """what max_replicas leaves"""
+    can_make: _builtins.int
+    """the smaller of both"""
+    short_of_space: _builtins.str
+    """why it can't be filled"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        storage: _builtins.str = ...,
+        clone_kind: _builtins.str = ...,
+        clone_bytes: _builtins.int = ...,
+        fits: _builtins.int | None = ...,
+        room: _builtins.int = ...,
+        can_make: _builtins.int = ...,
+        short_of_space: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fits", b"_fits", "fits", b"fits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fits", b"_fits", "can_make", b"can_make", "clone_bytes", b"clone_bytes", "clone_kind", b"clone_kind", "fits", b"fits", "name", b"name", "room", b"room", "short_of_space", b"short_of_space", "storage", b"storage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fits: _TypeAlias = _typing.Literal["fits"]  # noqa: Y015
+    _WhichOneofArgType__fits: _TypeAlias = _typing.Literal["_fits", b"_fits"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fits) -> _WhichOneofReturnType__fits | None: ...
+
+Global___PoolCapacity: _TypeAlias = PoolCapacity  # noqa: Y015
+
+@_typing.final
+class CapacityResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORAGES_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def storages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageCapacity]: ...
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolCapacity]: ...
+    def __init__(
+        self,
+        *,
+        storages: _abc.Iterable[Global___StorageCapacity] | None = ...,
+        pools: _abc.Iterable[Global___PoolCapacity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pools", b"pools", "storages", b"storages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapacityResponse: _TypeAlias = CapacityResponse  # noqa: Y015
 
 @_typing.final
 class Orphan(_message.Message):

@@ -259,6 +259,11 @@ class EngineStub:
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.GetCapacity = channel.unary_unary(
+                '/clonepool.v1.Engine/GetCapacity',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetCapacityRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.CapacityResponse.FromString,
+                _registered_method=True)
         self.ListOrphans = channel.unary_unary(
                 '/clonepool.v1.Engine/ListOrphans',
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListOrphansRequest.SerializeToString,
@@ -342,8 +347,8 @@ class EngineServicer:
 
     def CreatePool(self, request, context):
         """Declare a pool; filling it runs behind (counts).
-        INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-        clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+        INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
+        its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
         that the storage can't do, or an assurance or verification that it can't promise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -638,6 +643,15 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCapacity(self, request, context):
+        """What fits now, per storage and pool, in the numbers of the storages themselves. A storage that
+        does not answer is in it with its `error`. NOT_FOUND: no such pool; INVALID_ARGUMENT: no such
+        storage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOrphans(self, request, context):
         """Objects of the engine's on its storages that no row accounts for, in quarantine.
         INVALID_ARGUMENT: a page token of another list.
@@ -905,6 +919,11 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.ForgetNode,
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.FromString,
                     response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.SerializeToString,
+            ),
+            'GetCapacity': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapacity,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetCapacityRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.CapacityResponse.SerializeToString,
             ),
             'ListOrphans': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOrphans,
@@ -2147,6 +2166,33 @@ class Engine:
             '/clonepool.v1.Engine/ForgetNode',
             clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.SerializeToString,
             clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapacity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/GetCapacity',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.GetCapacityRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.CapacityResponse.FromString,
             options,
             channel_credentials,
             insecure,

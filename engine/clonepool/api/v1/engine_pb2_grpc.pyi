@@ -60,8 +60,8 @@ class EngineStub:
     ListImageVersions: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListImageVersionsRequest, _engine_pb2.ListImageVersionsResponse]
     CreatePool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.CreatePoolRequest, _engine_pb2.ReplicaPool]
     """Declare a pool; filling it runs behind (counts).
-    INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-    clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+    INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
+    its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
     that the storage can't do, or an assurance or verification that it can't promise.
     """
     GetPool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]
@@ -182,6 +182,11 @@ class EngineStub:
     """Take a node that is silent off the list, by name in `id`; what lies on it stays. Gone already:
     success. FAILED_PRECONDITION: it is alive.
     """
+    GetCapacity: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetCapacityRequest, _engine_pb2.CapacityResponse]
+    """What fits now, per storage and pool, in the numbers of the storages themselves. A storage that
+    does not answer is in it with its `error`. NOT_FOUND: no such pool; INVALID_ARGUMENT: no such
+    storage.
+    """
     ListOrphans: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListOrphansRequest, _engine_pb2.ListOrphansResponse]
     """Objects of the engine's on its storages that no row accounts for, in quarantine.
     INVALID_ARGUMENT: a page token of another list.
@@ -225,8 +230,8 @@ class EngineAsyncStub(EngineStub):
     ListImageVersions: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListImageVersionsRequest, _engine_pb2.ListImageVersionsResponse]  # type: ignore[assignment]
     CreatePool: _aio.UnaryUnaryMultiCallable[_engine_pb2.CreatePoolRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """Declare a pool; filling it runs behind (counts).
-    INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-    clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+    INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
+    its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
     that the storage can't do, or an assurance or verification that it can't promise.
     """
     GetPool: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
@@ -347,6 +352,11 @@ class EngineAsyncStub(EngineStub):
     """Take a node that is silent off the list, by name in `id`; what lies on it stays. Gone already:
     success. FAILED_PRECONDITION: it is alive.
     """
+    GetCapacity: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetCapacityRequest, _engine_pb2.CapacityResponse]  # type: ignore[assignment]
+    """What fits now, per storage and pool, in the numbers of the storages themselves. A storage that
+    does not answer is in it with its `error`. NOT_FOUND: no such pool; INVALID_ARGUMENT: no such
+    storage.
+    """
     ListOrphans: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListOrphansRequest, _engine_pb2.ListOrphansResponse]  # type: ignore[assignment]
     """Objects of the engine's on its storages that no row accounts for, in quarantine.
     INVALID_ARGUMENT: a page token of another list.
@@ -435,8 +445,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.ReplicaPool, _abc.Awaitable[_engine_pb2.ReplicaPool]]:
         """Declare a pool; filling it runs behind (counts).
-        INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
-        clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
+        INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
+        its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
         that the storage can't do, or an assurance or verification that it can't promise.
         """
 
@@ -778,6 +788,17 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.DeleteResponse, _abc.Awaitable[_engine_pb2.DeleteResponse]]:
         """Take a node that is silent off the list, by name in `id`; what lies on it stays. Gone already:
         success. FAILED_PRECONDITION: it is alive.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCapacity(
+        self,
+        request: _engine_pb2.GetCapacityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.CapacityResponse, _abc.Awaitable[_engine_pb2.CapacityResponse]]:
+        """What fits now, per storage and pool, in the numbers of the storages themselves. A storage that
+        does not answer is in it with its `error`. NOT_FOUND: no such pool; INVALID_ARGUMENT: no such
+        storage.
         """
 
     @_abc_1.abstractmethod
