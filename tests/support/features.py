@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clonepool.backends.rbd_bindings import load_bindings
+from clonepool.errors import FailedPrecondition
 from tools import pulumi_cli, pulumi_extras
 
 # a normal user's PATH often lacks the administrators' folders
@@ -41,6 +43,22 @@ def probe_tgt() -> Lack | None:
         return Lack(reason="tgtd is not installed (Debian: tgt)", installable=True)
     if ctypes.util.find_library("iscsi") is None:
         return Lack(reason="libiscsi is not installed (Debian: libiscsi-bin)", installable=True)
+    return None
+
+
+def probe_ceph() -> Lack | None:
+    for program in ("ceph-mon", "ceph-osd", "monmaptool"):
+        if find_program(program) is None:
+            package = "ceph-common" if program == "monmaptool" else program
+            return Lack(reason=f"{program} is not installed (Debian: {package})", installable=True)
+    try:
+        load_bindings()
+    except FailedPrecondition:
+        # installed, they are for one version of Python, which need not be this one
+        return Lack(
+            reason="python3-rados and python3-rbd are not there for this interpreter",
+            installable=not any(Path("/usr/lib/python3/dist-packages").glob("rbd.*.so")),
+        )
     return None
 
 
@@ -130,6 +148,7 @@ def pulumi_folder() -> Path | None:
 PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "root": probe_root,
     "tgt": probe_tgt,
+    "ceph": probe_ceph,
     "reflink": probe_reflink,
     "pulumi": probe_pulumi,
     "pulumi_yaml": probe_pulumi_yaml,
