@@ -67,6 +67,7 @@ class ImportImage:
             preconfigure=[item for item in spec.preconfigure if item.portion is role],
             backend=backend,
             object_name=names.portion_object(version_id=version.id, role=role),
+            system_user=spec.system_user,
             staging_dir=staging,
             import_roots=self._context.settings.import_roots,
             reserve_bytes=self._context.drivers.reserve_bytes(version.storage),

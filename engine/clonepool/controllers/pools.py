@@ -8,6 +8,7 @@ from clonepool.backends.base import BackendCapabilities
 from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.domain.content import digest, pool_document
+from clonepool.domain.location import LocationKind
 from clonepool.domain.model import (
     ImageVersion,
     PageRequest,
@@ -53,9 +54,10 @@ class Pools:
     def _check(self, spec: PoolSpec, *, already_there: int) -> None:
         with self._context.state.read() as session:
             image = images.get(session, ref=Ref(name=spec.master_image))
-        self._context.drivers.fabric(spec.fabric)
         storage = image.spec.storage
         can = self._context.drivers.backend(storage).capabilities()
+        carried = self._context.drivers.fabric(spec.fabric).capabilities().carries
+        _check_carried(spec, can.location_kind, carried=carried, storage=storage)
         _check_scrub(spec.scrub, can, storage=storage)
         space.check_clone_mode(self._context, storage=storage, mode=spec.clone_mode)
         version = image.current
@@ -138,6 +140,20 @@ class Pools:
         self._context.state.write(change)
         self._context.signals.changed()
         return self.get(ref=Ref(id=pool.id))
+
+
+def _check_carried(
+    spec: PoolSpec, kind: LocationKind, *, carried: frozenset[LocationKind], storage: str
+) -> None:
+    """Raises FailedPrecondition where the fabric can't open what the storage keeps."""
+    if kind in carried:
+        return
+    words = " and ".join(sorted(each.words for each in carried))
+    raise FailedPrecondition(
+        f"pool {spec.name}: the volumes of storage {storage} are {kind.words}, and fabric "
+        f"{spec.fabric} carries {words} only; let the pool name a fabric that carries them",
+        reason="FABRIC_CANNOT_CARRY",
+    )
 
 
 def _check_scrub(policy: ScrubPolicy, can: BackendCapabilities, *, storage: str) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 from clonepool.crash_points import Point, reach
-from clonepool.domain.model import ImagePortion, PortionSpec, Preconfigure
+from clonepool.domain.model import ImagePortion, PortionSpec, Preconfigure, SystemUser
 from clonepool.errors import NotFound, Unavailable
 from clonepool.importer.convert import grow, to_raw
 from clonepool.importer.digest import digest_content, digest_file
@@ -35,22 +35,21 @@ class StoredObject(Protocol):
 class ImageStore(Protocol):
     """The verbs of a storage backend that an import uses."""
 
-    def import_image(self, *, name: str, source: Path, progress: Callable[[int], None]) -> None:
+    def import_image(
+        self,
+        *,
+        name: str,
+        source: Path,
+        system_user: SystemUser | None,
+        progress: Callable[[int], None],
+    ) -> None:
         """As in the backend's contract."""
 
     def stat(self, *, name: str) -> StoredObject:
         """As in the backend's contract."""
 
-    def path(self, *, name: str) -> Path:
-        """As in the backend's contract."""
-
-
-@runtime_checkable
-class ReadsObjects(Protocol):
-    """A backend whose paths can't be opened as files offers this besides."""
-
     def read(self, *, name: str, offset: int, length: int) -> bytes:
-        """Bytes of an object."""
+        """As in the backend's contract."""
 
 
 def no_notice(_text: str) -> None:
@@ -69,6 +68,7 @@ def import_portion(
     reserve_bytes: int = 0,
     limits: ImportLimits = _DEFAULT_LIMITS,
     notify: Callable[[str], None] = no_notice,
+    system_user: SystemUser | None = None,
 ) -> ImagePortion:
     """Bring one portion's content onto the storage as the read-only object ``object_name``.
 
@@ -106,7 +106,12 @@ def import_portion(
         meter.expect("digest", size_bytes)
         digest = digest_file(raw, progress=meter.stage("digest"))
         reach(Point.IMPORT_STAGED)
-        backend.import_image(name=object_name, source=raw, progress=lambda _done: meter.again())
+        backend.import_image(
+            name=object_name,
+            source=raw,
+            system_user=system_user,
+            progress=lambda _done: meter.again(),
+        )
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
 
 
@@ -150,15 +155,11 @@ def _describe_present(
     # the object is not compared with the source, which may have changed since; and a file system
     # that was written into has other time stamps each time: its own bytes are the truth
     meter.expect("digest", size_bytes)
-    progress = meter.stage("digest")
-    if isinstance(backend, ReadsObjects):
-        digest = digest_content(
-            lambda offset, length: backend.read(name=object_name, offset=offset, length=length),
-            size_bytes=size_bytes,
-            progress=progress,
-        )
-    else:
-        digest = digest_file(backend.path(name=object_name), progress=progress)
+    digest = digest_content(
+        lambda offset, length: backend.read(name=object_name, offset=offset, length=length),
+        size_bytes=size_bytes,
+        progress=meter.stage("digest"),
+    )
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
 
 

@@ -62,7 +62,8 @@ class EngineStub:
     """Declare a pool; filling it runs behind (counts).
     INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
     clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
-    that the storage can't do, or an assurance or verification that it can't promise.
+    that the storage can't do, an assurance or verification that it can't promise, or a fabric that
+    can't open what the storage keeps (files, block devices, RBD images).
     """
     GetPool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]
     """NOT_FOUND."""
@@ -212,7 +213,8 @@ class EngineAsyncStub(EngineStub):
     """Declare a pool; filling it runs behind (counts).
     INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
     clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
-    that the storage can't do, or an assurance or verification that it can't promise.
+    that the storage can't do, an assurance or verification that it can't promise, or a fabric that
+    can't open what the storage keeps (files, block devices, RBD images).
     """
     GetPool: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """NOT_FOUND."""
@@ -407,7 +409,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         """Declare a pool; filling it runs behind (counts).
         INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED: full
         clones would not fit the storage (figures); FAILED_PRECONDITION: a clone mode or scrub method
-        that the storage can't do, or an assurance or verification that it can't promise.
+        that the storage can't do, an assurance or verification that it can't promise, or a fabric that
+        can't open what the storage keeps (files, block devices, RBD images).
         """
 
     @_abc_1.abstractmethod
