@@ -47,7 +47,7 @@ def probe_tgt() -> Lack | None:
 
 
 def probe_ceph() -> Lack | None:
-    for program in ("ceph-mon", "ceph-osd", "monmaptool"):
+    for program in ("ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool"):
         if find_program(program) is None:
             package = "ceph-common" if program == "monmaptool" else program
             return Lack(reason=f"{program} is not installed (Debian: {package})", installable=True)

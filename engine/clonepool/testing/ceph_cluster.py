@@ -1,7 +1,6 @@
-"""A real Ceph cluster on the loopback address: a monitor and some OSDs, in a folder, by process id.
+"""A real Ceph cluster on the loopback address: monitor, manager, OSDs, in a folder, by process id.
 
-No systemd, no manager daemon, nothing outside the folder; it can be broken on purpose, one daemon
-at a time.
+No systemd, nothing outside the folder; it can be broken on purpose, one daemon at a time.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ from clonepool.testing.ceph_files import Layout, write_conf, write_keyrings
 from clonepool.testing.interrupts import undisturbed
 
 POOL: Final = "clonepool"
+_MODULES: Final = Path("/usr/share/ceph/mgr")
+_MANAGER_MODULE: Final = "mgr_module.py"
 _START_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.02
@@ -77,8 +78,10 @@ class CephCluster:
 
     def start(self) -> None:
         """Make and start it, with the pool ``clonepool``; returns when a write was acknowledged."""
-        for name in ("run", "log", "crash", "mon.a", *self.osds):
+        for name in ("run", "log", "crash", "modules", "mon.a", "mgr.x", *self.osds):
             (self._folder / name).mkdir(parents=True)
+        # all that it must import; the rest of its modules would cost seconds
+        (self._folder / "modules" / _MANAGER_MODULE).symlink_to(_MODULES / _MANAGER_MODULE)
         write_conf(self._folder, self._layout)
         keyring = write_keyrings(self._folder, osds=self._layout.osds)
         ids = [str(uuid.uuid4()) for _ in self.osds]
@@ -87,6 +90,7 @@ class CephCluster:
         self._make_monitor(keyring)
         self.revive("mon.a")
         with self.admin() as admin:
+            self.revive("mgr.x")
             for number, osd_id in enumerate(ids):
                 admin.mon("osd new", uuid=osd_id, id=number)
             for name, process in zip(self.osds, making, strict=True):
@@ -96,6 +100,7 @@ class CephCluster:
             # clones of the second kind, which need no protected snapshot
             admin.mon("osd set-require-min-compat-client", version="mimic")
             admin.create_pool(POOL)
+            self._await_figures(admin)
 
     def admin(self) -> Admin:
         """A connection with every right, to be closed."""
@@ -157,7 +162,7 @@ class CephCluster:
 
     def close(self) -> None:
         """End every daemon, the monitor last: an OSD tells it that it goes."""
-        for prefix in ("osd", "mon"):
+        for prefix in ("osd", "mgr", "mon"):
             names = [name for name in self._processes if name.startswith(prefix)]
             ending = [self._processes.pop(name) for name in names]
             for process in ending:
@@ -176,6 +181,13 @@ class CephCluster:
             if time.monotonic() > deadline:
                 up = [name for name, osd in osds.items() if osd["up"]]
                 raise FailedPrecondition(f"only {up} are up; see {self._folder}/log")
+            time.sleep(_POLL_S)
+
+    def _await_figures(self, admin: Admin) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while admin.mon("df")["stats"]["total_bytes"] == 0:
+            if time.monotonic() > deadline:
+                raise FailedPrecondition(f"no figures from the manager; see {self._folder}/log")
             time.sleep(_POLL_S)
 
     def _make_osd(self, number: int, osd_id: str) -> subprocess.Popen[bytes]:

@@ -50,6 +50,7 @@ def write_keyrings(folder: Path, *, osds: int) -> Path:
         # what docs/ceph.md tells an operator to give an engine
         f"client.{ENGINE_CLIENT}": {"mon": "profile rbd", "osd": "profile rbd"},
     }
+    capabilities["mgr.x"] = {"mon": "allow profile mgr", "osd": "allow *"}
     for number in range(osds):
         capabilities[f"osd.{number}"] = {"mon": "allow profile osd", "osd": "allow *"}
     together = ""
@@ -88,6 +89,7 @@ def _render(folder: Path, layout: Layout) -> str:
             "mon_data": f"{folder}/mon.$id",
             "ms_bind_msgr1": "true",
             "auth_allow_insecure_global_id_reclaim": "false",
+            "mgr_initial_modules": "",
             # each change of a map waits for this long; the default is a second
             "paxos_propose_interval": 0.02,
             "paxos_min_wait": 0.01,
@@ -95,6 +97,11 @@ def _render(folder: Path, layout: Layout) -> str:
             # a shared machine's disk may be fairly full
             "mon_data_avail_warn": 2,
             "mon_data_avail_crit": 1,
+        },
+        "mgr": {
+            "mgr_data": f"{folder}/mgr.$id",
+            "mgr_module_path": f"{folder}/modules",
+            "mgr_stats_period": 1,
         },
         "osd": _osd(folder, layout),
         "client": {"log_file": "", "admin_socket": ""},
