@@ -14,6 +14,7 @@ from clonepool.errors import InvalidArgument
 DRIVERS: Final[Mapping[str, str]] = {
     "file": "clonepool.backends.file:FileBackend",
     "memory": "clonepool.backends.memory:MemoryBackend",
+    "rbd": "clonepool.backends.rbd:RbdBackend",
 }
 
 

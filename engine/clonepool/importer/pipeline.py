@@ -94,14 +94,8 @@ def import_portion(
             import_roots=import_roots,
             limits=limits,
             meter=meter,
+            preconfigure=preconfigure,
             notify=notify,
-        )
-        write_files(
-            image=raw,
-            files=preconfigure,
-            import_roots=import_roots,
-            limits=limits,
-            on_wait=meter.again,
         )
         meter.expect("digest", size_bytes)
         digest = digest_file(raw, progress=meter.stage("digest"))
@@ -122,9 +116,10 @@ def _make_raw(
     import_roots: Sequence[Path],
     limits: ImportLimits,
     meter: Meter,
+    preconfigure: Sequence[Preconfigure],
     notify: Callable[[str], None],
 ) -> int:
-    """Fetch, check, convert and grow; returns the size."""
+    """Fetch, check, convert, grow, and write the files in; returns the size."""
     with fetched(
         source=spec.source,
         sha256=spec.sha256,
@@ -142,7 +137,15 @@ def _make_raw(
         # what was fetched is no longer needed, and may be as large as the rest together
         if source.ours:
             source.path.unlink(missing_ok=True)
-    return grow(raw, size_bytes=spec.size_bytes, notify=notify)
+    size_bytes = grow(raw, size_bytes=spec.size_bytes, notify=notify)
+    write_files(
+        image=raw,
+        files=preconfigure,
+        import_roots=import_roots,
+        limits=limits,
+        on_wait=meter.again,
+    )
+    return size_bytes
 
 
 def _describe_present(
