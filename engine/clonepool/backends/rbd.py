@@ -241,9 +241,10 @@ class RbdBackend(StorageBackend):
         return _describe(name, found.mark)
 
     def list(self) -> Iterator[ObjectInfo]:
-        """Every marked image of every namespace of ours."""
+        """Every marked image of every namespace of ours; sweeps the trash on the way."""
         for namespace in self._namespaces.list():
             with self._cluster.work(doing="listing the storage", namespace=namespace) as ioctx:
+                Removal(self._cluster, ioctx).sweep()
                 there = {each["id"]: each["name"] for each in self._calls.list2(ioctx)}
                 marks = list(self._index(ioctx).marks())
             for name, mark in marks:
@@ -273,7 +274,7 @@ class RbdBackend(StorageBackend):
         with self._cluster.work(doing=doing, namespace=namespace) as ioctx:
             removal = Removal(self._cluster, ioctx)
             if self._index(ioctx).has_image(name):
-                removal.remove_unmarked(name)
+                removal.remove_whole(name)
             try:
                 yield ioctx
             except BaseException as error:
@@ -285,7 +286,7 @@ class RbdBackend(StorageBackend):
     def _clean_up(self, ioctx: Any, name: str) -> None:
         with suppress(ClonepoolError, self._rbd.Error, self._cluster.bindings.rados.Error):
             if self._index(ioctx).find(name) is None:
-                Removal(self._cluster, ioctx).remove_unmarked(name)
+                Removal(self._cluster, ioctx).remove_whole(name)
 
     def _clone_thin(self, ioctx: Any, master: _Found, name: str) -> None:
         try:
@@ -343,7 +344,7 @@ class RbdBackend(StorageBackend):
         if index.has_mark(name):
             index.remove(name)
         if index.has_image(name):
-            removal.remove_unmarked(name)
+            removal.remove_whole(name)
             removal.sweep()
 
     def _find(self, name: str) -> _Found | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from clonepool.backends.base import Space
 from clonepool.backends.rbd_bindings import Bindings, load_bindings
@@ -126,6 +126,23 @@ class Cluster:
         """What watchers of ours are known by."""
         with self._using(doing) as client:
             return int(client.get_instance_id())
+
+    def start_over(self, *, doing: str) -> NoReturn:
+        """Make a new connection and shut the old one out; raises Unavailable, to be repeated.
+
+        A call that the cluster did not answer may have left something of ours open there that
+        nothing but its fence can close. Other threads' calls end in the same way.
+        """
+        with self._using(doing) as old:
+            address = old.get_addrs()
+        self._client = None
+        self.fence(address, doing=doing)
+        raise Unavailable(
+            f"{doing}: {self.settings} still held what a call without an answer had left open; it "
+            "is let go of, try again",
+            reason=FENCED,
+            retry_after_s=1.0,
+        )
 
     @contextmanager
     def _using(self, doing: str) -> Iterator[Any]:

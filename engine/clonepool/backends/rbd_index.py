@@ -17,7 +17,7 @@ from typing import Any, Final
 from clonepool.backends.rbd_bindings import Bindings
 
 INDEX_OBJECT: Final = "clonepool_objects"
-# an image that was deleted under its clones, kept in the trash until the last one goes
+# an image that can't be removed yet, kept in the trash: it has clones, or the cluster holds it busy
 _DELETED: Final = "deleted/"
 _PAGE: Final = 1000
 # how RBD itself keeps the names of images (its on-disk format 2)
@@ -88,10 +88,10 @@ class Index:
         with self._writing() as operation:
             self._ioctx.remove_omap_keys(operation, (name,))
 
-    def set_deleted(self, name: str, mark: Mark) -> None:
+    def set_deleted(self, name: str, image_id: str) -> None:
         """An image does not count any more, and is remembered until it can be removed."""
         with self._writing() as operation:
-            self._ioctx.set_omap(operation, (_DELETED + mark.id,), (name.encode(),))
+            self._ioctx.set_omap(operation, (_DELETED + image_id,), (name.encode(),))
             self._ioctx.remove_omap_keys(operation, (name,))
 
     def forget_deleted(self, image_id: str) -> None:
@@ -99,7 +99,7 @@ class Index:
         self.remove(_DELETED + image_id)
 
     def deleted(self) -> Mapping[str, str]:
-        """The names of the images that wait for their clones' end, by id."""
+        """The names of the images that wait to be removed, by id."""
         found = self._pages(INDEX_OBJECT, prefix=_DELETED)
         return {key.removeprefix(_DELETED): value.decode() for key, value in found}
 

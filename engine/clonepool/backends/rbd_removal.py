@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from clonepool.backends.rbd_cluster import Cluster
 from clonepool.backends.rbd_index import Index, Mark
-from clonepool.errors import Unavailable
 
-# a client that died without being fenced counts as a watcher for so long
-_BUSY_S: Final = 35.0
+# A fenced watcher is gone at once, with one exception: where a client was killed between sending
+# its watch and hearing of it, the OSD has written the watch down, and minds neither time nor fence
+# until it loads the object again (seen in 16.2).
+_BUSY_S: Final = 3.0
 _LEAST_PAUSE_S: Final = 0.05
 _MOST_PAUSE_S: Final = 1.0
 MASTER_SNAPSHOT: Final = "master"
@@ -28,18 +29,25 @@ class Removal:
         self._index = Index(cluster.bindings, ioctx)
 
     def fence(self, name: str) -> None:
-        """Shut out whoever has the image open for writing, except ourselves; absent: nothing.
+        """Shut out whoever has the image open for writing; absent: nothing.
 
         Without it a dead client keeps an image busy for 30 s, and a paused one could still write.
+        Where it is we ourselves, from a call that ended without an answer, the connection is made
+        anew: then it raises Unavailable, and the repetition goes on.
         """
         doing = f"fencing {name}"
-        for address in self._watchers(name, doing=doing):
+        own_id = self._cluster.own_id(doing=doing)
+        watchers = self._watchers(name)
+        for address in (address for address, its_id in watchers if its_id != own_id):
             self._cluster.fence(address, doing=doing)
+        if any(its_id == own_id for _address, its_id in watchers):
+            self._cluster.start_over(doing=doing)
 
     def remove(self, name: str) -> None:
         """Remove an image that has no snapshots, half-made ones too; absent: nothing.
 
-        Raises Unavailable when it stays busy.
+        Its name is free in every case. One that stays busy although nobody can write to it any
+        more is set aside, and removed when ``sweep`` finds that it can be.
         """
         deadline, pause_s = time.monotonic() + _BUSY_S, _LEAST_PAUSE_S
         while True:
@@ -50,50 +58,59 @@ class Removal:
                 return
             except self._rbd.ImageBusy:
                 if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"{name} is busy in the cluster since {_BUSY_S:g} s (rbd status tells by "
-                        "whom); the engine tries again",
-                        reason="IMAGE_BUSY",
-                        retry_after_s=5.0,
-                    ) from None
+                    self._set_aside(name, self._index.image_id(name))
+                    return
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, _MOST_PAUSE_S)
             else:
                 return
 
-    def remove_unmarked(self, name: str) -> None:
-        """Remove what a killed process left half-made, snapshots and all."""
+    def remove_whole(self, name: str) -> None:
+        """Remove an image and its snapshots; what a killed process left half-made is no other."""
         self._drop_snapshots(name)
         self.remove(name)
 
     def remove_master(self, name: str, mark: Mark) -> None:
-        """Remove an image; its clones live on, and it lies in the trash until the last is gone."""
-        self._index.set_deleted(name, mark)
+        """Remove an image; its clones live on, and it is set aside until the last is gone."""
+        self._index.set_deleted(name, mark.id)
         self.sweep()
 
     def sweep(self) -> None:
-        """Remove the deleted images whose last clone has gone."""
-        for image_id, name in self._index.deleted().items():
-            if self._index.image_id(name) == image_id:
-                self.fence(name)
-                self._drop_snapshots(name)
-                self._calls.trash_move(self._ioctx, name, 0)
-            try:
-                self._calls.trash_remove(self._ioctx, image_id, True)
-            except self._rbd.ImageNotFound:
-                pass
-            except (self._rbd.ImageHasSnapshots, self._rbd.ImageBusy):
-                continue
-            self._index.forget_deleted(image_id)
+        """Remove what was set aside, as far as that can be now."""
+        waiting = self._index.deleted()
+        # a clone in the trash keeps its image there: what goes makes room for another
+        while gone := [each for each in waiting if self._sweep_one(each, waiting[each])]:
+            waiting = {each: name for each, name in waiting.items() if each not in gone}
 
-    def _watchers(self, name: str, *, doing: str) -> list[str]:
-        own_id = self._cluster.own_id(doing=doing)
+    def _sweep_one(self, image_id: str, name: str) -> bool:
+        """Whether it is gone."""
+        if self._index.image_id(name) == image_id:
+            self.fence(name)
+            self._drop_snapshots(name)
+            self._set_aside(name, image_id)
+        try:
+            self._calls.trash_remove(self._ioctx, image_id, True)
+        except self._rbd.ImageNotFound:
+            pass
+        except (self._rbd.ImageHasSnapshots, self._rbd.ImageBusy):
+            return False
+        self._index.forget_deleted(image_id)
+        return True
+
+    def _set_aside(self, name: str, image_id: str) -> None:
+        """Put an image into the cluster's trash, to be removed from there."""
+        self._index.set_deleted(name, image_id)
+        with suppress(self._rbd.ImageNotFound):
+            self._calls.trash_move(self._ioctx, name, 0)
+
+    def _watchers(self, name: str) -> list[tuple[str, int]]:
+        """Address and id of each."""
         # half-made ones can't be opened, and nobody has them open
         with (
             suppress(self._rbd.ImageNotFound),
             self._rbd.Image(self._ioctx, name, read_only=True) as image,
         ):
-            return [each["addr"] for each in image.watchers_list() if each["id"] != own_id]
+            return [(each["addr"], each["id"]) for each in image.watchers_list()]
         return []
 
     def _drop_snapshots(self, name: str) -> None:
