@@ -284,7 +284,7 @@ def test_a_server_that_was_stopped_can_t_write_to_what_was_erased(
 def test_an_engine_that_was_fenced_itself_goes_on_by_a_new_connection(
     ceph: CephCluster, backend: RbdBackend, content: bytes
 ) -> None:
-    address = backend._cluster._client.get_addrs()
+    address = backend._cluster._connected("looking").client.get_addrs()
     with ceph.admin() as admin:
         admin.rados.blocklist_add(address, 60)
     with pytest.raises(Unavailable, match="shut this engine's connection out"):

@@ -30,8 +30,8 @@ SIZE_BYTES = 4 * 2**20
 # longer than the cluster takes to notice a dead OSD
 OSD_TIMEOUT_S = 10.0
 MON_TIMEOUT_S = 4.0
-# a verb takes several steps; one that was not answered ends it, and cleaning up may try one more
-LONGEST_S = 3 * OSD_TIMEOUT_S
+# a call of librbd is left behind after this time; closing what was open may take as long again
+LONGEST_S = 2 * (2 * OSD_TIMEOUT_S + MON_TIMEOUT_S)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ class Writer:
 def running(*parts: Load | Writer) -> Iterator[None]:
     """Each in a thread of its own until the end of the block."""
     stopping = threading.Event()
-    threads = [threading.Thread(target=part.run, args=(stopping,)) for part in parts]
+    threads = [threading.Thread(target=part.run, args=(stopping,), daemon=True) for part in parts]
     for thread in threads:
         thread.start()
     try:
@@ -140,7 +140,8 @@ def running(*parts: Load | Writer) -> Iterator[None]:
     finally:
         stopping.set()
         for thread in threads:
-            thread.join()
+            thread.join(timeout=2 * LONGEST_S)
+            assert not thread.is_alive(), "a call hangs"
 
 
 def await_progress(load: Load, *, calls: int = 6, limit_s: float = 60) -> None:

@@ -85,7 +85,7 @@ class RbdBackend(StorageBackend):
     def __init__(self, options: RbdOptions) -> None:
         self._cluster = Cluster(options.cluster)
         self._rbd = self._cluster.bindings.rbd
-        self._calls = self._rbd.RBD()
+        self._calls = self._cluster.calls
         self._namespaces = Namespaces(self._cluster, prefix=options.namespace_prefix)
         self._masters = Masters(self._cluster, most_clones=options.clones_per_snapshot)
         self._names = NameLocks()
@@ -137,7 +137,7 @@ class RbdBackend(StorageBackend):
             doing = f"importing image {name}"
             with self._making(name, namespace=namespace, doing=doing) as ioctx:
                 self._calls.create(ioctx, name, size_bytes)
-                with self._rbd.Image(ioctx, name) as image:
+                with self._cluster.image(ioctx, name) as image:
                     used_bytes = write_file(image, source, progress=progress)
                     image.create_snap(MASTER_SNAPSHOT)
                 self._mark(
@@ -206,7 +206,7 @@ class RbdBackend(StorageBackend):
                 raise FailedPrecondition(f"{name} is an image, which is deleted, not erased")
             with self._at(found, doing=f"erasing {name} by {method}") as ioctx:
                 Removal(self._cluster, ioctx).fence(name)
-                with self._rbd.Image(ioctx, name) as image:
+                with self._cluster.image(ioctx, name) as image:
                     erase_content(image, method=method, progress=progress)
 
     def read(self, *, name: str, offset: int, length: int) -> bytes:
@@ -216,7 +216,7 @@ class RbdBackend(StorageBackend):
         within = max(0, min(length, found.mark.size_bytes - offset))
         with (
             self._at(found, doing=f"reading {name}") as ioctx,
-            self._rbd.Image(ioctx, name, read_only=True) as image,
+            self._cluster.image(ioctx, name, read_only=True) as image,
         ):
             return bytes(image.read(offset, within)) if within else b""
 
@@ -304,8 +304,10 @@ class RbdBackend(StorageBackend):
     def _copy(self, ioctx: Any, master: _Found, name: str, *, progress: Progress) -> int:
         self._calls.create(ioctx, name, master.mark.size_bytes)
         with (
-            self._rbd.Image(ioctx, master.name, MASTER_SNAPSHOT, read_only=True) as source,
-            self._rbd.Image(ioctx, name) as target,
+            self._cluster.image(
+                ioctx, master.name, snapshot=MASTER_SNAPSHOT, read_only=True
+            ) as source,
+            self._cluster.image(ioctx, name) as target,
         ):
             return copy_content(source, target, progress=progress)
 
@@ -327,7 +329,7 @@ class RbdBackend(StorageBackend):
         if self._index(ioctx).is_clone_of(mark.id, mark.parent_id):
             return True
         # the header may be kept otherwise by another version: librbd knows
-        with self._rbd.Image(ioctx, name, read_only=True) as image:
+        with self._cluster.image(ioctx, name, read_only=True) as image:
             try:
                 image.parent_info()
             except self._rbd.ImageNotFound:

@@ -6,18 +6,20 @@ import json
 import math
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from clonepool.backends.base import Space
 from clonepool.backends.rbd_bindings import Bindings, load_bindings
-from clonepool.backends.rbd_errors import FENCED, to_kind
+from clonepool.backends.rbd_errors import FENCED, to_kind, unanswered
+from clonepool.backends.rbd_watchdog import StillWaiting, Watchdog
 from clonepool.errors import ClonepoolError, PermissionDenied, Unavailable
 
 # how long a dead client stays shut out: longer than anything of it can be on its way
 _FENCE_S: Final = 3600
+_REQUESTS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +59,31 @@ class ClusterSettings:
         }
 
 
+@dataclass(kw_only=True, eq=False)
+class _Link:
+    """One connection, and how many pieces of work are on it."""
+
+    client: Any
+    users: int = 0
+    retired: bool = False
+
+
 class Cluster:
     """One client of one cluster, shared by all threads.
 
-    Whatever it is asked ends within the time limits of its settings, each step anew. Raises
+    Whatever it is asked ends within the time limits of its settings, each step anew: also what
+    librbd itself would wait for without an end. Raises
     Unavailable, PermissionDenied, ResourceExhausted; FailedPrecondition without the bindings.
     """
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
         self._connecting = threading.Lock()
-        self._client: Any = None
+        # one request takes osd_timeout at most, and a call is several of them
+        limit_s = _REQUESTS * settings.osd_timeout_s + settings.mon_timeout_s
+        self.watchdog = Watchdog(limit_s=limit_s)
+        self._counting = threading.Lock()
+        self._link: _Link | None = None
         # attempts so far, and the error of the last one where it failed
         self._attempts = 0
         self._error: ClonepoolError | None = None
@@ -128,15 +144,14 @@ class Cluster:
             return int(client.get_instance_id())
 
     def start_over(self, *, doing: str) -> NoReturn:
-        """Make a new connection and shut the old one out; raises Unavailable, to be repeated.
+        """Let go of the connection, to be fenced; raises Unavailable, to be repeated by a new one.
 
-        A call that the cluster did not answer may have left something of ours open there that
-        nothing but its fence can close. Other threads' calls end in the same way.
+        A call that the cluster did not answer may have left something of ours open there, which
+        nothing else can close.
         """
-        with self._using(doing) as old:
-            address = old.get_addrs()
-        self._client = None
-        self.fence(address, doing=doing)
+        link = self._link
+        if link is not None:
+            self._retire(link)
         raise Unavailable(
             f"{doing}: {self.settings} still held what a call without an answer had left open; it "
             "is let go of, try again",
@@ -144,37 +159,76 @@ class Cluster:
             retry_after_s=1.0,
         )
 
+    @property
+    def calls(self) -> Any:
+        """The bindings' calls that are about no open image, each with an end."""
+        return self.watchdog.wrap(self.bindings.rbd.RBD())
+
+    def image(
+        self, ioctx: Any, name: str, *, snapshot: str | None = None, read_only: bool = False
+    ) -> AbstractContextManager[Any]:
+        """An open image, each call of which has an end."""
+        image = self.bindings.rbd.Image
+        return self.watchdog.opened(
+            lambda: image(ioctx, name, snapshot=snapshot, read_only=read_only)
+        )
+
     @contextmanager
     def _using(self, doing: str) -> Iterator[Any]:
         """The connection; one that was shut out is let go of, for the next call to make another."""
-        client = self._connected(doing)
+        link = self._connected(doing)
+        with self._counting:
+            link.users += 1
         try:
             with self._kinds(doing):
-                yield client
+                yield link.client
+        except StillWaiting:
+            self._retire(link)
+            raise unanswered(doing=doing, where=str(self.settings)) from None
         except Unavailable as error:
-            if error.reason == FENCED and self._client is client:
-                self._client = None
+            if error.reason == FENCED:
+                self._forget(link)
             raise
+        finally:
+            self._leave(link)
 
-    def _connected(self, doing: str) -> Any:
-        client, seen = self._client, self._attempts
-        if client is not None:
-            return client
+    def _retire(self, link: _Link) -> None:
+        link.retired = True
+        self._forget(link)
+
+    def _forget(self, link: _Link) -> None:
+        if self._link is link:
+            self._link = None
+
+    def _leave(self, link: _Link) -> None:
+        """Whoever is the last on a retired connection fences it: then nothing of it is held."""
+        with self._counting:
+            link.users -= 1
+            ours_to_fence = link.retired and link.users == 0
+        if ours_to_fence:
+            # without it the cluster itself lets go 30 s after the connection's end
+            with suppress(ClonepoolError):
+                self.fence(link.client.get_addrs(), doing="fencing a connection that was let go of")
+
+    def _connected(self, doing: str) -> _Link:
+        link, seen = self._link, self._attempts
+        if link is not None:
+            return link
         with self._connecting:
-            if self._client is not None:
-                return self._client
+            if self._link is not None:
+                return self._link
             # somebody else has just waited in vain: to wait again would be twice the limit
             if self._attempts != seen and self._error is not None:
                 raise self._error
             self._attempts += 1
             try:
                 with self._kinds(doing):
-                    self._client = self._connect()
+                    link = self._link = _Link(client=self._connect())
             except ClonepoolError as error:
                 self._error = error
                 raise
             self._error = None
-            return self._client
+            return link
 
     def _connect(self) -> Any:
         settings, rados = self.settings, self.bindings.rados

@@ -6,6 +6,7 @@ import errno
 import os
 from typing import Final
 
+from clonepool.backends.rbd_watchdog import StillWaiting
 from clonepool.errors import (
     STORAGE_FULL,
     ClonepoolError,
@@ -29,6 +30,8 @@ def code_of(error: BaseException) -> int:
 
 def is_unanswered(error: BaseException) -> bool:
     """Whether to ask the cluster anything more would be in vain just now."""
+    if isinstance(error, StillWaiting | Unavailable):
+        return True
     return code_of(error) in {errno.ETIMEDOUT, errno.ESHUTDOWN}
 
 
@@ -39,12 +42,7 @@ def to_kind(error: Exception, *, doing: str, where: str, client: str) -> Clonepo
     """
     code = code_of(error)
     if code == errno.ETIMEDOUT:
-        return Unavailable(
-            f"{doing}: {where} gave no answer in time; the engine goes on by itself when monitors "
-            "and OSDs are back (ceph -s says which are down)",
-            reason="STORAGE_AWAY",
-            retry_after_s=5.0,
-        )
+        return unanswered(doing=doing, where=where)
     if code == errno.ESHUTDOWN:
         return Unavailable(
             f"{doing}: {where} has shut this engine's connection out (blocklisted); the next "
@@ -69,6 +67,16 @@ def to_kind(error: Exception, *, doing: str, where: str, client: str) -> Clonepo
     return Unavailable(
         f"{doing}: {where} answers: {_text(error)}; look at the cluster (ceph -s), then try again",
         reason="STORAGE_FAILED",
+        retry_after_s=5.0,
+    )
+
+
+def unanswered(*, doing: str, where: str) -> Unavailable:
+    """The cluster gave no answer within the time limits."""
+    return Unavailable(
+        f"{doing}: {where} gave no answer in time; the engine goes on by itself when monitors and "
+        "OSDs are back (ceph -s says which are down)",
+        reason="STORAGE_AWAY",
         retry_after_s=5.0,
     )
 

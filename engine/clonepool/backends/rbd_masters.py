@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from clonepool.backends.rbd_cluster import Cluster
 from clonepool.backends.rbd_removal import MASTER_SNAPSHOT, user_snapshots
+from clonepool.backends.rbd_watchdog import StillWaiting
 
 log = logging.getLogger(__name__)
 DEFAULT_CLONES: Final = 1000
@@ -73,7 +74,7 @@ class Masters:
         return known
 
     def _look(self, ioctx: Any, image: str) -> _Generation:
-        with self._rbd.Image(ioctx, image, read_only=True) as opened:
+        with self._cluster.image(ioctx, image, read_only=True) as opened:
             newest = max(user_snapshots(opened, self._rbd), key=_number)
             opened.set_snap(newest)
             # list_descendants would open every one of them
@@ -88,14 +89,14 @@ class Masters:
             before = generation.snapshot
             fresh = f"{MASTER_SNAPSHOT}-{_number(before) + 1}"
             try:
-                with self._rbd.Image(ioctx, image) as opened:
+                with self._cluster.image(ioctx, image) as opened:
                     with suppress(self._rbd.ImageExists):
                         opened.create_snap(fresh)
                     if before != MASTER_SNAPSHOT:
                         # its clones keep it, out of sight, until the last of them is gone
                         with suppress(self._rbd.ImageNotFound):
                             opened.remove_snap(before)
-            except self._rbd.Error as error:
+            except (self._rbd.Error, StillWaiting) as error:
                 # an old snapshot serves as well, only slower
                 log.warning("image %s: no fresh snapshot for clones: %s", image, error)
                 generation.retry_at = now + _RETRY_S

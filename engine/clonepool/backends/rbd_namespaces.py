@@ -47,14 +47,13 @@ class Namespaces:
         rbd = self._cluster.bindings.rbd
         doing = f"making the namespace {namespace}"
         with self._cluster.work(doing=doing) as ioctx, suppress(rbd.ImageExists):
-            rbd.RBD().namespace_create(ioctx, namespace)
+            self._cluster.calls.namespace_create(ioctx, namespace)
         return namespace
 
     def list(self) -> Sequence[str]:
         """All that are there now."""
-        rbd = self._cluster.bindings.rbd
         with self._cluster.work(doing="listing the namespaces") as ioctx:
-            names = [str(name) for name in rbd.RBD().namespace_list(ioctx)]
+            names = [str(name) for name in self._cluster.calls.namespace_list(ioctx)]
         return [name for name in names if name.startswith(f"{self._prefix}.")]
 
     def saw(self, name: str, namespace: str) -> None:

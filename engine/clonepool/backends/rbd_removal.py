@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ class Removal:
     def __init__(self, cluster: Cluster, ioctx: Any) -> None:
         self._cluster = cluster
         self._rbd = cluster.bindings.rbd
-        self._calls = self._rbd.RBD()
+        self._calls = cluster.calls
         self._ioctx = ioctx
         self._index = Index(cluster.bindings, ioctx)
 
@@ -53,7 +54,7 @@ class Removal:
         while True:
             self.fence(name)
             try:
-                self._calls.remove(self._ioctx, name)
+                self._watched(self._rbd.RBD().remove, name)
             except self._rbd.ImageNotFound:
                 return
             except self._rbd.ImageBusy:
@@ -89,7 +90,7 @@ class Removal:
             self._drop_snapshots(name)
             self._set_aside(name, image_id)
         try:
-            self._calls.trash_remove(self._ioctx, image_id, True)
+            self._watched(self._rbd.RBD().trash_remove, image_id, True)
         except self._rbd.ImageNotFound:
             pass
         except (self._rbd.ImageHasSnapshots, self._rbd.ImageBusy):
@@ -103,19 +104,23 @@ class Removal:
         with suppress(self._rbd.ImageNotFound):
             self._calls.trash_move(self._ioctx, name, 0)
 
+    def _watched(self, remove: Callable[..., None], *arguments: object) -> None:
+        """A large image takes long: each of its objects that goes is a sign of life."""
+        self._cluster.watchdog.run(lambda beat: remove(self._ioctx, *arguments, on_progress=beat))
+
     def _watchers(self, name: str) -> list[tuple[str, int]]:
         """Address and id of each."""
         # half-made ones can't be opened, and nobody has them open
         with (
             suppress(self._rbd.ImageNotFound),
-            self._rbd.Image(self._ioctx, name, read_only=True) as image,
+            self._cluster.image(self._ioctx, name, read_only=True) as image,
         ):
             return [(each["addr"], each["id"]) for each in image.watchers_list()]
         return []
 
     def _drop_snapshots(self, name: str) -> None:
         """Those that have clones stay, out of sight, as long as the clones do."""
-        with suppress(self._rbd.ImageNotFound), self._rbd.Image(self._ioctx, name) as image:
+        with suppress(self._rbd.ImageNotFound), self._cluster.image(self._ioctx, name) as image:
             for snapshot in user_snapshots(image, self._rbd):
                 image.remove_snap(snapshot)
 
