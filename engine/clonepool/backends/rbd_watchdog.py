@@ -36,7 +36,8 @@ class Watchdog:
         """
         watched = _Watched(call)
         threading.Thread(target=watched.run, name="librbd", daemon=True).start()
-        return watched.wait(limit_s=self._limit_s)
+        result: Result = watched.wait(limit_s=self._limit_s)
+        return result
 
     def wrap(self, target: Any) -> Any:
         """The same object, every method of which is run so."""

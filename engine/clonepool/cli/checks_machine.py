@@ -12,6 +12,7 @@ from typing import Final
 from clonepool.api.endpoint import parse_endpoint
 from clonepool.backends.file_probe import probe_file_system
 from clonepool.cli.checks import Check, broken, good, lacking
+from clonepool.cli.checks_ceph import check_ceph
 from clonepool.config import DriverSettings, Settings
 from clonepool.units import format_size, parse_size
 
@@ -20,7 +21,7 @@ _EPHEMERAL: Final = 0
 
 
 def check_machine(settings: Settings) -> Iterator[Check]:
-    """Rights, the state folder, each file storage, and the ports that are wanted."""
+    """Rights, the state folder, each storage, and the ports that are wanted."""
     yield _rights()
     yield _state_dir(settings.state_dir)
     for storage in settings.storages.values():
@@ -28,6 +29,8 @@ def check_machine(settings: Settings) -> Iterator[Check]:
             folder = _storage_folder(storage, settings)
             yield _clones(storage.name, folder)
             yield _space(storage, folder)
+        if storage.driver == "rbd":
+            yield check_ceph(storage, settings)
     yield from _ports(settings)
 
 

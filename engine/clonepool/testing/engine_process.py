@@ -40,7 +40,8 @@ class EngineProcess:
 
     ``folder`` must be short: a Unix socket's path has 107 bytes. ``variables`` are added to the
     environment, from which all of ``CLONEPOOL_*`` is left out; what they are at a start counts.
-    ``program`` is the module whose ``main`` runs. Use it in ``with``, or ``close`` it.
+    ``tables`` is TOML with more storages and fabrics. ``program`` is the module whose ``main``
+    runs. Use it in ``with``, or ``close`` it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class EngineProcess:
         workers: int = 4,
         storage_path: Path | None = None,
         variables: Mapping[str, str] = MappingProxyType({}),
+        tables: str = "",
         program: str = "clonepool.cli",
     ) -> None:
         self.state_dir = folder / "state"
@@ -61,7 +63,7 @@ class EngineProcess:
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(_settings(self, workers=workers))
+        self._config.write_text(_settings(self, workers=workers) + tables)
 
     def __enter__(self) -> EngineProcess:
         try:
