@@ -116,7 +116,9 @@ class Cluster:
         """
         doing = "reading the free space"
         pool = self.settings.pool
-        answer = self.ask("df", doing=doing, detail="detail")
+        with self.work(doing=doing):
+            # a pool that is not there is told as that, not as one without figures
+            answer = self.ask("df", doing=doing, detail="detail")
         stats = next((each["stats"] for each in answer["pools"] if each["name"] == pool), None)
         if stats is None or answer["stats"]["total_bytes"] == 0:
             raise Unavailable(
