@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from clonepool.backends.base import Space
 from clonepool.backends.rbd_bindings import Bindings, load_bindings
-from clonepool.backends.rbd_errors import FENCED, to_kind, unanswered
+from clonepool.backends.rbd_errors import AWAY, FENCED, to_kind, unanswered
 from clonepool.backends.rbd_watchdog import StillWaiting, Watchdog
 from clonepool.errors import ClonepoolError, PermissionDenied, Unavailable
 
@@ -61,11 +61,17 @@ class ClusterSettings:
 
 @dataclass(kw_only=True, eq=False)
 class _Link:
-    """One connection, and how many pieces of work are on it."""
+    """One connection, and how many pieces of work are on it.
+
+    ``suspect``: an OSD gave it no answer. Then it may never get one again: a client of 16.2 can
+    miss that a placement group which it was told to wait for is back.
+    """
 
     client: Any
     users: int = 0
+    suspect: bool = False
     retired: bool = False
+    fenced: bool = False
 
 
 class Cluster:
@@ -96,7 +102,10 @@ class Cluster:
     @contextmanager
     def work(self, *, doing: str, namespace: str = "") -> Iterator[Any]:
         """An ioctx of the pool, for one piece of work; errors inside become kinds."""
-        with self._using(doing) as client, self._pool(client, doing=doing) as ioctx:
+        with (
+            self._using(doing, asks_osds=True) as client,
+            self._pool(client, doing=doing) as ioctx,
+        ):
             ioctx.set_namespace(namespace)
             yield ioctx
 
@@ -117,8 +126,8 @@ class Cluster:
         doing = "reading the free space"
         pool = self.settings.pool
         with self.work(doing=doing):
-            # a pool that is not there is told as that, not as one without figures
-            answer = self.ask("df", doing=doing, detail="detail")
+            pass  # a pool that is not there is told as that, not as one without figures
+        answer = self.ask("df", doing=doing, detail="detail")
         stats = next((each["stats"] for each in answer["pools"] if each["name"] == pool), None)
         if stats is None or answer["stats"]["total_bytes"] == 0:
             raise Unavailable(
@@ -176,7 +185,7 @@ class Cluster:
         )
 
     @contextmanager
-    def _using(self, doing: str) -> Iterator[Any]:
+    def _using(self, doing: str, *, asks_osds: bool = False) -> Iterator[Any]:
         """The connection; one that was shut out is let go of, for the next call to make another."""
         link = self._connected(doing)
         with self._counting:
@@ -190,6 +199,7 @@ class Cluster:
         except Unavailable as error:
             if error.reason == FENCED:
                 self._forget(link)
+            link.suspect = link.suspect or (asks_osds and error.reason == AWAY)
             raise
         finally:
             self._leave(link)
@@ -203,10 +213,15 @@ class Cluster:
             self._link = None
 
     def _leave(self, link: _Link) -> None:
-        """Whoever is the last on a retired connection fences it: then nothing of it is held."""
         with self._counting:
             link.users -= 1
-            ours_to_fence = link.retired and link.users == 0
+        self._fence_if_left(link)
+
+    def _fence_if_left(self, link: _Link) -> None:
+        """Whoever is the last on a retired connection fences it: then nothing of it is held."""
+        with self._counting:
+            ours_to_fence = link.retired and link.users == 0 and not link.fenced
+            link.fenced = link.fenced or ours_to_fence
         if ours_to_fence:
             # without it the cluster itself lets go 30 s after the connection's end
             with suppress(ClonepoolError):
@@ -214,23 +229,35 @@ class Cluster:
 
     def _connected(self, doing: str) -> _Link:
         link, seen = self._link, self._attempts
-        if link is not None:
+        if link is not None and not link.suspect:
             return link
         with self._connecting:
-            if self._link is not None:
-                return self._link
+            before = self._link
+            if before is not None and not before.suspect:
+                return before
             # somebody else has just waited in vain: to wait again would be twice the limit
-            if self._attempts != seen and self._error is not None:
+            if before is None and self._attempts != seen and self._error is not None:
                 raise self._error
             self._attempts += 1
-            try:
-                with self._kinds(doing):
-                    link = self._link = _Link(client=self._connect())
-            except ClonepoolError as error:
+            link = self._renewed(before, doing=doing)
+        if before is not None and before is not link:
+            before.retired = True
+            self._fence_if_left(before)
+        return link
+
+    def _renewed(self, before: _Link | None, *, doing: str) -> _Link:
+        """A new connection; without monitors the one before, which is better than none."""
+        try:
+            with self._kinds(doing):
+                link = _Link(client=self._connect())
+        except ClonepoolError as error:
+            if before is None:
                 self._error = error
                 raise
-            self._error = None
-            return link
+            before.suspect = False
+            return before
+        self._link, self._error = link, None
+        return link
 
     def _connect(self) -> Any:
         settings, rados = self.settings, self.bindings.rados

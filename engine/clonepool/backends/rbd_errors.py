@@ -18,6 +18,7 @@ from clonepool.errors import (
 
 # the cluster shut this client out: only a new connection can go on
 FENCED: Final = "STORAGE_FENCED"
+AWAY: Final = "STORAGE_AWAY"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
 
@@ -76,7 +77,7 @@ def unanswered(*, doing: str, where: str) -> Unavailable:
     return Unavailable(
         f"{doing}: {where} gave no answer in time; the engine goes on by itself when monitors and "
         "OSDs are back (ceph -s says which are down)",
-        reason="STORAGE_AWAY",
+        reason=AWAY,
         retry_after_s=5.0,
     )
 
