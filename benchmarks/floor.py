@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.processes import end_tgtd
 from clonepool.config import DriverSettings
 from clonepool.domain import names
+from clonepool.domain.location import HostPath
 from clonepool.domain.model import ChapAccount
 from clonepool.domain.states import PortionRole
 from clonepool.fabrics.base import Access, ExportSpec, Fabric, Lun
@@ -94,7 +95,7 @@ def open_floor(folder: Path) -> Iterator[Floor]:
 def _lun(role: PortionRole, path: Path, *, serial: str) -> Lun:
     return Lun(
         role=role,
-        path=path,
+        location=HostPath(path=path),
         size_bytes=_SIZE_BYTES,
         read_only=role is PortionRole.READ_ONLY,
         serial=serial,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from clonepool.testing.ceph_cluster import CephCluster
+from tests.support.ceph import running_cluster
 from tests.support.features import (
     PROBES,
     find_lack,
@@ -89,6 +91,16 @@ def pulumi_bin() -> Path:
     if folder is None:
         pytest.fail("this test uses pulumi_bin, so it needs the marker pulumi", pytrace=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[CephCluster]:
+    """A Ceph cluster for the whole session; for tests marked ``ceph``, which heal what they break.
+
+    Whoever needs an empty pool makes one of another name.
+    """
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

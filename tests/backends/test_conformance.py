@@ -10,7 +10,11 @@ from clonepool.backends.base import StorageBackend
 from clonepool.backends.file import FileBackend
 from clonepool.backends.file_probe import file_system_kind
 from clonepool.backends.memory import MemoryBackend
+from clonepool.backends.rbd import RbdBackend
+from clonepool.backends.rbd_options import RbdOptions
+from clonepool.domain.location import RbdImage
 from clonepool.testing.backend_suite import BackendSuite, ObjectIo
+from clonepool.testing.rbd_client import RbdClient
 
 
 class TestFileOnTheTestsOwnFileSystem(BackendSuite):
@@ -38,6 +42,20 @@ class TestFileOnXfs(BackendSuite):
             backend.capabilities().thin_clones,
             backend.capabilities().thin_reason,
         )
+
+
+@pytest.mark.ceph
+class TestRbd(BackendSuite):
+    """A real cluster of three OSDs; each test has RADOS namespaces of its own."""
+
+    @pytest.fixture
+    def backend(self, rbd_options: RbdOptions) -> RbdBackend:
+        return RbdBackend(rbd_options)
+
+    def open_object(self, backend: StorageBackend, name: str) -> ObjectIo:
+        location = backend.location(name=name)
+        assert isinstance(location, RbdImage)
+        return RbdClient(location)
 
 
 class _OnMemory(BackendSuite):

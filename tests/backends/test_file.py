@@ -83,8 +83,8 @@ def test_only_the_engines_user_may_reach_the_files(
     import_random(backend, tmp_path)
     backend.clone(image="img", name="vol", mode=CloneMode.FULL)
     assert 0o700 == mode_of(directory)
-    assert 0o400 == mode_of(backend.path(name="img"))
-    assert 0o600 == mode_of(backend.path(name="vol"))
+    assert 0o400 == mode_of(backend.location(name="img").path)
+    assert 0o600 == mode_of(backend.location(name="vol").path)
 
 
 def test_what_a_clone_was_outlives_the_process(
@@ -107,7 +107,7 @@ def test_a_killed_processs_leftovers_are_removed_at_open(
         again = FileBackend(directory=directory)
         assert b"" == held.read()
     assert {"images/img"} == files_in(directory)
-    assert content == again.path(name="img").read_bytes()
+    assert content == again.location(name="img").path.read_bytes()
 
 
 def test_a_file_on_the_same_file_system_is_taken_without_copying(
@@ -116,7 +116,7 @@ def test_a_file_on_the_same_file_system_is_taken_without_copying(
     source = make_random_image(tmp_path / "source.raw", size_bytes=MIB)
     inode = source.stat().st_ino
     backend.import_image(name="img", source=source)
-    assert inode == backend.path(name="img").stat().st_ino
+    assert inode == backend.location(name="img").path.stat().st_ino
     assert not source.exists()
 
 
@@ -126,8 +126,8 @@ def test_a_file_with_a_second_name_is_copied_since_that_name_could_write_it(
     source = make_random_image(tmp_path / "source.raw", size_bytes=MIB)
     os.link(source, tmp_path / "second")
     backend.import_image(name="img", source=source)
-    assert source.stat().st_ino != backend.path(name="img").stat().st_ino
-    assert source.read_bytes() == backend.path(name="img").read_bytes()
+    assert source.stat().st_ino != backend.location(name="img").path.stat().st_ino
+    assert source.read_bytes() == backend.location(name="img").path.read_bytes()
 
 
 def test_a_link_is_not_followed_by_an_import(backend: FileBackend, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_file_on_another_file_system_is_copied_with_its_holes(
     )
     backend.import_image(name="img", source=source)
     assert source.exists()
-    made = backend.path(name="img")
+    made = backend.location(name="img").path
     assert 2**30 == made.stat().st_size
     assert allocated_bytes(made) < 2 * MIB
     with made.open("rb") as file:
@@ -253,10 +253,10 @@ def test_zeroing_keeps_holes_and_overwrites_in_place(backend: FileBackend, tmp_p
     source = make_sparse_image(tmp_path / "s", size_bytes=64 * MIB, data={MIB: b"x" * MIB})
     backend.import_image(name="img", source=source)
     backend.clone(image="img", name="vol", mode=CloneMode.FULL)
-    before = extents_of(backend.path(name="vol"))
+    before = extents_of(backend.location(name="vol").path)
     backend.erase(name="vol", method=ScrubMethod.ZERO)
-    assert before == extents_of(backend.path(name="vol"))
-    assert bytes(64 * MIB) == backend.path(name="vol").read_bytes()
+    assert before == extents_of(backend.location(name="vol").path)
+    assert bytes(64 * MIB) == backend.location(name="vol").path.read_bytes()
 
 
 @pytest.mark.root
@@ -267,7 +267,7 @@ def test_zeroing_lets_go_of_shared_blocks_and_overwrites_the_volumes_own(
     backend = FileBackend(directory=xfs_directory)
     content = import_random(backend, xfs_directory, size_bytes=8 * MIB)
     backend.clone(image="img", name="vol", mode=CloneMode.THIN)
-    volume = backend.path(name="vol")
+    volume = backend.location(name="vol").path
     with volume.open("r+b") as file:
         file.seek(4 * MIB)
         file.write(b"secret" * 1000)
@@ -278,7 +278,7 @@ def test_zeroing_lets_go_of_shared_blocks_and_overwrites_the_volumes_own(
     assert own_before
     assert own_before == extents_of(volume)
     assert bytes(8 * MIB) == volume.read_bytes()
-    assert content == backend.path(name="img").read_bytes()
+    assert content == backend.location(name="img").path.read_bytes()
 
 
 @pytest.mark.root
@@ -287,9 +287,9 @@ def test_a_full_clone_shares_no_block_even_where_reflinks_are(xfs_directory: Pat
     backend = FileBackend(directory=xfs_directory)
     import_random(backend, xfs_directory)
     backend.clone(image="img", name="full", mode=CloneMode.FULL)
-    assert not any(found.shared for found in extents_of(backend.path(name="full")))
+    assert not any(found.shared for found in extents_of(backend.location(name="full").path))
     backend.clone(image="img", name="thin", mode=CloneMode.AUTO)
-    assert all(found.shared for found in extents_of(backend.path(name="thin")))
+    assert all(found.shared for found in extents_of(backend.location(name="thin").path))
 
 
 def extents_of(path: Path) -> list[file_erase.Extent]:
@@ -314,7 +314,7 @@ def test_a_foreign_file_in_the_directory_is_no_object(
     assert [] == list(backend.list())
     for name in ("folder", "link"):
         with pytest.raises(NotFound):
-            backend.path(name=name)
+            backend.location(name=name)
 
 
 @pytest.mark.root
@@ -326,7 +326,7 @@ def test_a_thin_clone_has_to_itself_what_was_written_and_not_discarded(xfs_direc
     backend.clone(image="img", name="vol", mode=CloneMode.THIN)
     assert 0 == backend.own_bytes(name="vol")
     block = 4096
-    with backend.path(name="vol").open("r+b") as file:
+    with open(backend.location(name="vol").path, "r+b") as file:
         for number in range(600):
             os.pwrite(file.fileno(), b"s" * block, number * 2 * block)
         os.fsync(file.fileno())

@@ -79,5 +79,5 @@ def test_thin_clones_use_space_as_they_are_written_and_copies_at_once(image_file
 def test_the_path_cannot_be_opened_by_mistake(image_file: Path) -> None:
     backend = MemoryBackend()
     backend.import_image(name="img", source=image_file)
-    assert not backend.path(name="img").exists()
+    assert not backend.location(name="img").path.exists()
     assert image_file.read_bytes() == backend.read(name="img", offset=0, length=SIZE_BYTES)

@@ -78,5 +78,5 @@ def test_after_a_power_loss_every_clone_is_whole_and_none_that_was_acknowledged_
     kept = {found.name for found in after.list()}
     assert {name for cloner in cloners for name in cloner.acknowledged} <= kept
     assert kept.isdisjoint(name for cloner in cloners for name in cloner.deleted)
-    assert all(content == after.path(name=name).read_bytes() for name in kept)
+    assert all(content == after.location(name=name).path.read_bytes() for name in kept)
     assert [] == list((directory / "tmp").iterdir())

@@ -306,13 +306,13 @@ def test_a_sample_reads_the_ends_and_places_that_nobody_foresees(tmp_path: Path)
     chosen = iter(range(1, 65))
     assert 66 * 65536 == sample(lambda _blocks: next(chosen))
     for offset in (0, size_bytes - 1, 500 * 65536):
-        with backend.path(name="vol").open("r+b") as file:
+        with backend.location(name="vol").path.open("r+b") as file:
             file.seek(offset)
             file.write(b"x")
         with pytest.raises(DataLoss, match=f"byte {offset} differs"):
             sample(lambda _blocks: 500)
         with pytest.raises(DataLoss, match=f"byte {offset} differs"):
             read_back(backend, found, mode=VerifyMode.FULL, progress=no_progress)
-        with backend.path(name="vol").open("r+b") as file:
+        with backend.location(name="vol").path.open("r+b") as file:
             file.seek(offset)
             file.write(b"\0")

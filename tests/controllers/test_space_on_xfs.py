@@ -44,7 +44,7 @@ class Writer:
     """A server: it writes every block of its volume once, in random order, and durably."""
 
     def __init__(self, rig: EngineRig, volume: Volume, *, seed: int) -> None:
-        self._file = rig.storage.path(name=volume.object_name).open("r+b", buffering=0)
+        self._file = rig.storage.location(name=volume.object_name).path.open("r+b", buffering=0)
         self._left = list(range(0, volume.size_bytes, STEP_BYTES))
         Random(seed).shuffle(self._left)  # noqa: S311 - a trial, no secret
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from clonepool.backends.base import Progress, no_progress
 from clonepool.backends.memory import MemoryBackend
 from clonepool.crash_points import Point
-from clonepool.domain.model import Connection
+from clonepool.domain.model import Connection, SystemUser
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec
 from clonepool.fabrics.memory import MemoryFabric
@@ -76,9 +76,16 @@ class WatchedBackend(MemoryBackend):
         super().__init__()
         self.heard: Callable[[str], None] = _unheard
 
-    def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:
+    def import_image(
+        self,
+        *,
+        name: str,
+        source: Path,
+        system_user: SystemUser | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
         self.heard("import_image")
-        super().import_image(name=name, source=source, progress=progress)
+        super().import_image(name=name, source=source, system_user=system_user, progress=progress)
 
     def clone(
         self, *, image: str, name: str, mode: CloneMode, progress: Progress = no_progress

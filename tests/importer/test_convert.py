@@ -87,7 +87,7 @@ def test_an_image_of_any_format_becomes_its_raw_bytes(
     source = tmp_path / f"image.{image_format}"
     qemu_img("convert", "-f", "raw", "-O", image_format, raw, source)
     made = do_import(source, format=image_format if declared else "auto")
-    stored = backend.path(name="img")
+    stored = backend.location(name="img").path
     assert (64 * MIB, raw.read_bytes()) == (made.size_bytes, stored.read_bytes())
     assert allocated_bytes(stored) < 5 * MIB
 
@@ -97,7 +97,7 @@ def test_a_compressed_qcow2_is_read(
 ) -> None:
     qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", raw, tmp_path / "image")
     do_import(tmp_path / "image")
-    assert raw.read_bytes() == backend.path(name="img").read_bytes()
+    assert raw.read_bytes() == backend.location(name="img").path.read_bytes()
 
 
 @pytest.mark.parametrize("image_format", ["raw", "auto"])
@@ -106,9 +106,9 @@ def test_a_users_raw_file_is_copied_with_its_holes_and_stays(
 ) -> None:
     before = raw.read_bytes()
     do_import(raw, format=image_format)
-    assert before == raw.read_bytes() == backend.path(name="img").read_bytes()
-    assert raw.stat().st_ino != backend.path(name="img").stat().st_ino
-    assert allocated_bytes(backend.path(name="img")) < 5 * MIB
+    assert before == raw.read_bytes() == backend.location(name="img").path.read_bytes()
+    assert raw.stat().st_ino != backend.location(name="img").path.stat().st_ino
+    assert allocated_bytes(backend.location(name="img").path) < 5 * MIB
 
 
 def test_what_is_declared_raw_is_never_looked_into(
@@ -118,7 +118,7 @@ def test_what_is_declared_raw_is_never_looked_into(
     source = tmp_path / "image"
     qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, source)
     do_import(source, format="raw")
-    assert source.read_bytes() == backend.path(name="img").read_bytes()
+    assert source.read_bytes() == backend.location(name="img").path.read_bytes()
 
 
 def test_an_image_that_is_not_what_was_declared_is_refused(do_import: Import, raw: Path) -> None:
@@ -240,7 +240,7 @@ def test_an_image_that_was_cut_short_is_refused_not_filled_with_zeros(
 
 def test_an_image_is_grown_with_zeros(do_import: Import, backend: FileBackend, raw: Path) -> None:
     made = do_import(raw, size_bytes=100 * MIB)
-    content = backend.path(name="img").read_bytes()
+    content = backend.location(name="img").path.read_bytes()
     assert (100 * MIB, raw.read_bytes() + bytes(36 * MIB)) == (made.size_bytes, content)
 
 
@@ -258,7 +258,7 @@ def test_a_size_is_rounded_up_to_whole_sectors_and_it_is_said(
     made = do_import(source, format=image_format, notify=notices.append)
     assert 1024 == made.size_bytes
     assert ["the image's 1000 bytes are rounded up to 1024, a multiple of 512"] == notices
-    assert source.read_bytes() + bytes(24) == backend.path(name="img").read_bytes()
+    assert source.read_bytes() + bytes(24) == backend.location(name="img").path.read_bytes()
 
 
 def test_a_source_that_gives_less_than_it_says_fails_in_words(do_import: Import) -> None:

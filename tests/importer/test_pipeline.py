@@ -81,7 +81,7 @@ def test_a_downloaded_qcow2_arrives_with_its_users_files_for_every_clone(
         size_bytes=20 * MIB,
     )
     backend.clone(image="img", name="vol", mode=CloneMode.AUTO)
-    volume = backend.path(name="vol")
+    volume = backend.location(name="vol").path
     assert ("img", 20 * MIB) == (made.object_name, made.size_bytes)
     assert digest_file(volume, progress=ignore) == made.digest
     found = [read_ext4_file(volume, path) for path in ("/etc/hostname", "/etc/customer")]
@@ -108,7 +108,7 @@ def test_the_users_source_survives_an_import_unchanged(
     before = ext4.read_bytes()
     run(ext4, wrote("/etc/hostname", "changed"), backend=backend, staging=staging)
     assert before == ext4.read_bytes()
-    assert b"changed" == read_ext4_file(backend.path(name="img"), "/etc/hostname")
+    assert b"changed" == read_ext4_file(backend.location(name="img").path, "/etc/hostname")
 
 
 def test_a_bad_path_is_refused_before_anything_is_fetched(
@@ -235,4 +235,4 @@ def test_on_one_file_system_with_reflinks_nothing_is_copied() -> None:
         before = backend.space().free_bytes
         run(source, backend=backend, staging=staging)
         assert before - backend.space().free_bytes < MIB
-        assert source.read_bytes() == backend.path(name="img").read_bytes()
+        assert source.read_bytes() == backend.location(name="img").path.read_bytes()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clonepool import commands
+from clonepool.domain.location import HostPath, LocationKind
 from clonepool.domain.model import ChapAccount
 from clonepool.errors import CommandError, FailedPrecondition
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec
@@ -67,7 +68,12 @@ def on_device(path: Path, *, read_only: bool, serial: str) -> Lun:
     role = RO if read_only else RW
     size_bytes = 4 * 2**20
     return Lun(
-        role=role, path=path, size_bytes=size_bytes, read_only=read_only, serial=serial, wwn=""
+        role=role,
+        location=HostPath(path=path, kind=LocationKind.BLOCK),
+        size_bytes=size_bytes,
+        read_only=read_only,
+        serial=serial,
+        wwn="",
     )
 
 

@@ -38,7 +38,7 @@ def written(group: ThinGroup, tmp_path: Path) -> LvmBackend:
     source = make_random_image(tmp_path / "source.raw", size_bytes=3 * MIB)
     backend.import_image(name="img", source=source)
     backend.clone(image="img", name="vol-a-g1", mode=CloneMode.AUTO)
-    write(backend.path(name="vol-a-g1"), *OFFSETS)
+    write(backend.location(name="vol-a-g1").path, *OFFSETS)
     assert b"".join([SECRET] * 3) == b"".join(
         backend.read(name="vol-a-g1", offset=offset, length=len(SECRET)) for offset in OFFSETS
     )
@@ -71,7 +71,7 @@ def test_zeros_reach_the_medium_and_the_chunks_go_back_to_the_pool(
 ) -> None:
     assert len(OFFSETS) == on_medium(group)
     written.erase(name="vol-a-g1", method=ScrubMethod.ZERO)
-    assert b"" == device_bytes(written.path(name="vol-a-g1")).strip(b"\0")
+    assert b"" == device_bytes(written.location(name="vol-a-g1").path).strip(b"\0")
     assert 0 == on_medium(group)
     assert 0 == written.stat(name="vol-a-g1").used_bytes
 
@@ -82,7 +82,7 @@ def test_discarded_chunks_stay_on_the_medium_as_declared_and_nobody_can_read_the
 ) -> None:
     if method is ScrubMethod.DISCARD:
         written.erase(name="vol-a-g1", method=method)
-        assert b"" == device_bytes(written.path(name="vol-a-g1")).strip(b"\0")
+        assert b"" == device_bytes(written.location(name="vol-a-g1").path).strip(b"\0")
     written.delete(name="vol-a-g1")
     assert len(OFFSETS) == on_medium(group)
     assert "keep their bytes on the medium" in written.capabilities().erasure_note
@@ -96,7 +96,7 @@ def _use_every_chunk(backend: LvmBackend, folder: Path) -> None:
     empty = make_sparse_image(folder / "empty.raw", size_bytes=61 * MIB)
     backend.import_image(name="empty", source=empty)
     backend.clone(image="empty", name="vol-b-g1", mode=CloneMode.AUTO)
-    path = backend.path(name="vol-b-g1")
+    path = backend.location(name="vol-b-g1").path
     with path.open("r+b", buffering=0) as device:
         for offset in range(0, 61 * MIB, 64 * 1024):
             device.seek(offset)
@@ -108,7 +108,7 @@ def _use_every_chunk(backend: LvmBackend, folder: Path) -> None:
 
 def test_the_end_of_a_device_behind_its_images_size_is_erased_too(written: LvmBackend) -> None:
     for method in (ScrubMethod.ZERO, ScrubMethod.DISCARD):
-        path = written.path(name="vol-a-g1")
+        path = written.location(name="vol-a-g1").path
         write(path, 4 * MIB - len(SECRET))
         written.erase(name="vol-a-g1", method=method)
         assert b"" == device_bytes(path).strip(b"\0")
@@ -122,7 +122,7 @@ def test_a_last_chunk_that_the_device_cuts_is_erased_too(tmp_path: Path) -> None
         backend.import_image(name="img", source=source)
         for method in (ScrubMethod.DISCARD, ScrubMethod.ZERO):
             backend.clone(image="img", name=f"vol-{method}-g1", mode=CloneMode.AUTO)
-            path = backend.path(name=f"vol-{method}-g1")
+            path = backend.location(name=f"vol-{method}-g1").path
             write(path, 0, 4 * MIB - len(SECRET))
             backend.erase(name=f"vol-{method}-g1", method=method)
             assert b"" == device_bytes(path).strip(b"\0")
@@ -138,7 +138,7 @@ def test_a_pool_that_ignores_discards_has_no_such_method(
     with pytest.raises(FailedPrecondition, match="ignores discards; use reformat or zero"):
         again.erase(name="vol-a-g1", method=ScrubMethod.DISCARD)
     again.erase(name="vol-a-g1", method=ScrubMethod.ZERO)
-    assert b"" == device_bytes(again.path(name="vol-a-g1")).strip(b"\0")
+    assert b"" == device_bytes(again.location(name="vol-a-g1").path).strip(b"\0")
     assert 0 == on_medium(group)
 
 

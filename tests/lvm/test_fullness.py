@@ -127,7 +127,7 @@ def test_a_volume_has_to_itself_what_it_holds_beyond_its_image(
     assert 0 == backend.own_bytes(name="vol-a-g1")
     assert MIB == backend.own_bytes(name="vol-b-g1")
     for name in ("vol-a-g1", "vol-b-g1"):
-        with backend.path(name=name).open("r+b", buffering=0) as device:
+        with backend.location(name=name).path.open("r+b", buffering=0) as device:
             device.seek(4 * MIB)
             device.write(b"y" * 2 * MIB)
             os.fsync(device.fileno())

@@ -66,7 +66,7 @@ def mounted(device: Path, folder: Path) -> Iterator[None]:
 
 def test_the_image_is_read_only_in_the_kernel(backend: LvmBackend, content: bytes) -> None:
     with pytest.raises(PermissionError):
-        write_raw(backend.path(name="img"), b"not even root")
+        write_raw(backend.location(name="img").path, b"not even root")
     assert content == read_all(backend, "img")
 
 
@@ -77,7 +77,7 @@ def test_what_is_asked_on_the_way_to_a_server_spawns_nothing(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(FailedPrecondition, match="install lvm2 and thin-provisioning-tools"):
         backend.clone(image="img", name="vol-b-g1", mode=CloneMode.AUTO)
-    assert backend.path(name="vol-a-g1").is_block_device()
+    assert backend.location(name="vol-a-g1").path.is_block_device()
     assert len(content) == backend.stat(name="vol-a-g1").size_bytes
     backend.check()
     assert backend.space().free_bytes > 0
@@ -87,7 +87,7 @@ def test_after_a_reboot_everything_is_active_again(
     backend: LvmBackend, group: ThinGroup, content: bytes
 ) -> None:
     backend.clone(image="img", name="vol-a-g1", mode=CloneMode.AUTO)
-    write_raw(backend.path(name="vol-a-g1"), b"kept")
+    write_raw(backend.location(name="vol-a-g1").path, b"kept")
     group.deactivate()
     with pytest.raises(Unavailable, match=r"not active; run `vgchange -ay"):
         backend.check()
@@ -96,14 +96,14 @@ def test_after_a_reboot_everything_is_active_again(
     assert b"kept" + content[4:] == read_all(again, "vol-a-g1")
     assert CloneMode.THIN == again.clone(image="img", name="vol-a-g1", mode=CloneMode.FULL)
     with pytest.raises(PermissionError):
-        write_raw(again.path(name="img"), b"not even root")
+        write_raw(again.location(name="img").path, b"not even root")
 
 
 def test_a_device_that_went_away_is_made_again_when_it_is_asked_for(
     backend: LvmBackend, group: ThinGroup, content: bytes
 ) -> None:
     group.deactivate()
-    assert backend.path(name="img").is_block_device()
+    assert backend.location(name="img").path.is_block_device()
     assert content == read_all(backend, "img")
 
 
@@ -199,7 +199,7 @@ def test_what_is_somebody_elses_in_the_group_is_left_alone(
     assert ["img"] == [found.name for found in backend.list()]
     backend.delete(name="theirs")
     with pytest.raises(NotFound):
-        backend.path(name="theirs")
+        backend.location(name="theirs")
     with pytest.raises(AlreadyExists, match=r"clonepool-theirs .+ somebody else's"):
         backend.clone(image="img", name="theirs", mode=CloneMode.AUTO)
     backend.delete(name="img")
@@ -225,7 +225,7 @@ def test_a_mounted_volume_is_neither_erased_nor_deleted_and_the_mount_is_named(
     source = make_ext4_image(tmp_path / "source.raw", size_bytes=4 * MIB)
     backend.import_image(name="img", source=source)
     backend.clone(image="img", name="vol-a-g1", mode=CloneMode.AUTO)
-    with mounted(backend.path(name="vol-a-g1"), tmp_path / "mnt"):
+    with mounted(backend.location(name="vol-a-g1").path, tmp_path / "mnt"):
         with pytest.raises(Unavailable, match=r"held open by the mount at .+/mnt; end that"):
             backend.delete(name="vol-a-g1")
         with pytest.raises(Unavailable, match="end what has it open"):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clonepool.backends.rbd_bindings import load_bindings
+from clonepool.errors import FailedPrecondition
 from tests.support import guest
 from tests.support.postgres import find_binaries
 from tools import pulumi_cli, pulumi_extras
@@ -99,6 +101,22 @@ def _has_module(name: str) -> bool:
 def _lacks_kernel(reason: str) -> Lack:
     """Something that the guest's kernel has: on a host left out, and run in the guest instead."""
     return Lack(reason=f"{reason}; tests/guest runs these in a guest", installable=guest.in_guest())
+
+
+def probe_ceph() -> Lack | None:
+    for program in ("ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool"):
+        if find_program(program) is None:
+            package = "ceph-common" if program == "monmaptool" else program
+            return Lack(reason=f"{program} is not installed (Debian: {package})", installable=True)
+    try:
+        load_bindings()
+    except FailedPrecondition:
+        # installed, they are for one version of Python, which need not be this one
+        return Lack(
+            reason="python3-rados and python3-rbd are not there for this interpreter",
+            installable=not any(Path("/usr/lib/python3/dist-packages").glob("rbd.*.so")),
+        )
+    return None
 
 
 def probe_reflink() -> Lack | None:
@@ -198,6 +216,7 @@ PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "guest": probe_guest,
     "lio": probe_lio,
     "lvm": probe_lvm,
+    "ceph": probe_ceph,
     "reflink": probe_reflink,
     "postgres": probe_postgres,
     "pulumi": probe_pulumi,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clonepool.domain.location import Location, LocationKind
+from clonepool.domain.model import SystemUser
 from clonepool.domain.policy import Scrubbing
 from clonepool.domain.states import CloneMode, ScrubMethod
 
@@ -37,6 +39,8 @@ class BackendCapabilities:
     discard_reads_zeros: bool = True
     # whether an object goes while somebody has it open; else ``delete`` raises Unavailable
     deletes_open: bool = True
+    # what its objects are to a fabric
+    location_kind: LocationKind = LocationKind.FILE
 
     @property
     def scrubbing(self) -> Scrubbing:
@@ -100,10 +104,19 @@ class StorageBackend(ABC):
         self.space()
 
     @abstractmethod
-    def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:
+    def import_image(
+        self,
+        *,
+        name: str,
+        source: Path,
+        system_user: SystemUser | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
         """Keep the raw file ``source`` as the read-only object ``name``; ``source`` may be taken.
 
-        Holes stay holes. Present already: nothing happens. Durable when it returns.
+        ``system_user`` is whom the image belongs to (None: shared); where a storage can keep
+        system users apart, the image and its clones lie with those of the same one. Holes stay
+        holes. Present already: nothing happens. Durable when it returns.
         """
 
     @abstractmethod
@@ -160,5 +173,5 @@ class StorageBackend(ABC):
         """Every object of ours on this storage, in no order; unfinished ones excluded."""
 
     @abstractmethod
-    def path(self, *, name: str) -> Path:
-        """The file or block device that a fabric exports. Raises NotFound."""
+    def location(self, *, name: str) -> Location:
+        """What a fabric opens to export the object, an image only to be read. Raises NotFound."""

@@ -24,6 +24,8 @@ from clonepool.backends.file_erase import discard, overwrite_with_zeros, unshare
 from clonepool.backends.file_probe import FileSystemFacts, probe_file_system
 from clonepool.backends.names import NameLocks, check_object_name
 from clonepool.backends.storage_errors import no_space, storage_errors
+from clonepool.domain.location import HostPath
+from clonepool.domain.model import SystemUser
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from clonepool.sparse import copy_sparse, data_bytes, reflink
@@ -105,7 +107,14 @@ class FileBackend(StorageBackend):
             if figures.f_bavail * figures.f_frsize < _FULL_BELOW_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:
+    def import_image(
+        self,
+        *,
+        name: str,
+        source: Path,
+        system_user: SystemUser | None = None,  # noqa: ARG002 - all lie together
+        progress: Progress = no_progress,
+    ) -> None:
         """Take ``source`` by renaming it when it is on this file system, else copy it."""
         check_object_name(name)
         with self._names.hold(name), self._errors(f"importing image {name}"):
@@ -211,12 +220,12 @@ class FileBackend(StorageBackend):
                     continue
                 yield _describe(entry.name, place, facts)
 
-    def path(self, *, name: str) -> Path:
+    def location(self, *, name: str) -> HostPath:
         """The object's file."""
         check_object_name(name)
         with self._errors(f"looking for {name}"):
             place, _facts = self._get(name)
-        return self._files.path(place, name)
+        return HostPath(path=self._files.path(place, name))
 
     def _make_clone(self, *, source: int, name: str, place: Place, progress: Progress) -> None:
         size_bytes = os.fstat(source).st_size

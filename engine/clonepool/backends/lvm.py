@@ -33,6 +33,8 @@ from clonepool.backends.lvm_objects import LvmObjects
 from clonepool.backends.lvm_pool import ThinPool
 from clonepool.backends.lvm_settings import LVM_OPTIONS, LvmSettings, read_lvm_settings
 from clonepool.backends.names import NameLocks, check_object_name
+from clonepool.domain.location import HostPath, LocationKind
+from clonepool.domain.model import SystemUser
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import (
     AlreadyExists,
@@ -109,6 +111,7 @@ class LvmBackend(StorageBackend):
             scrub_methods=frozenset(methods),
             erasure_note=_ERASURE_NOTE,
             deletes_open=False,
+            location_kind=LocationKind.BLOCK,
         )
 
     def space(self) -> Space:
@@ -121,7 +124,14 @@ class LvmBackend(StorageBackend):
         with self._errors("looking at the storage"):
             self._pool.check()
 
-    def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:
+    def import_image(
+        self,
+        *,
+        name: str,
+        source: Path,
+        system_user: SystemUser | None = None,  # noqa: ARG002 - one pool holds everybody's
+        progress: Progress = no_progress,
+    ) -> None:
         """Copy ``source`` into a thin volume that is read-only from then on; the file stays."""
         check_object_name(name)
         doing = f"importing image {name}"
@@ -227,11 +237,11 @@ class LvmBackend(StorageBackend):
         with self._errors(f"listing {self._settings.pool}"):
             return iter([self._describe(found) for found in self._objects.all()])
 
-    def path(self, *, name: str) -> Path:
+    def location(self, *, name: str) -> HostPath:
         """The device node; nothing is spawned while the device is there."""
         check_object_name(name)
         with self._errors(f"looking for {name}"):
-            return self._objects.active_path(name)
+            return HostPath(path=self._objects.active_path(name), kind=LocationKind.BLOCK)
 
     def _copy(self, source: LogicalVolume, *, name: str, progress: Progress) -> CloneMode:
         path = self._objects.active_path(source.name)

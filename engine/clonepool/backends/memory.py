@@ -19,6 +19,8 @@ from clonepool.backends.base import (
     no_progress,
 )
 from clonepool.backends.names import NameLocks, check_object_name
+from clonepool.domain.location import HostPath
+from clonepool.domain.model import SystemUser
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import (
     STORAGE_FULL,
@@ -160,7 +162,14 @@ class MemoryBackend(StorageBackend):
             total_bytes=self._total_bytes, free_bytes=max(0, self._total_bytes - used_bytes)
         )
 
-    def import_image(self, *, name: str, source: Path, progress: Progress = no_progress) -> None:
+    def import_image(
+        self,
+        *,
+        name: str,
+        source: Path,
+        system_user: SystemUser | None = None,  # noqa: ARG002 - all lie together
+        progress: Progress = no_progress,
+    ) -> None:
         """Read the file's data; ``source`` is left alone."""
         check_object_name(name)
         with self._names.hold(name):
@@ -215,7 +224,7 @@ class MemoryBackend(StorageBackend):
             self.on_step("erase.done", name)
 
     def read(self, *, name: str, offset: int, length: int) -> bytes:
-        """Bytes of an object, where ``path`` can't be opened."""
+        """Bytes of an object, which has no path that can be opened."""
         check_object_name(name)
         return self._get(name).read_at(offset, length)
 
@@ -252,11 +261,11 @@ class MemoryBackend(StorageBackend):
             found = list(self._objects.items())
         return iter([_describe(name, item) for name, item in found])
 
-    def path(self, *, name: str) -> Path:
+    def location(self, *, name: str) -> HostPath:
         """A pseudo path: nothing on this machine can open it; ``open`` does."""
         check_object_name(name)
         self._get(name)
-        return Path("/memory") / f"{id(self):x}" / name
+        return HostPath(path=Path("/memory") / f"{id(self):x}" / name)
 
     def open(self, *, name: str) -> MemoryObject:
         """The object itself, to read and write as an initiator would. Raises NotFound."""

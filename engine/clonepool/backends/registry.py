@@ -15,6 +15,7 @@ DRIVERS: Final[Mapping[str, str]] = {
     "file": "clonepool.backends.file:FileBackend",
     "lvm": "clonepool.backends.lvm:LvmBackend",
     "memory": "clonepool.backends.memory:MemoryBackend",
+    "rbd": "clonepool.backends.rbd:RbdBackend",
 }
 
 

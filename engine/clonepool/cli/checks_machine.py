@@ -13,6 +13,7 @@ from clonepool.api.endpoint import parse_endpoint
 from clonepool.backends.file_probe import probe_file_system
 from clonepool.backends.limits import limits_of
 from clonepool.cli.checks import Check, broken, good, lacking
+from clonepool.cli.checks_ceph import check_ceph
 from clonepool.cli.checks_lio import LIO, check_lio
 from clonepool.cli.checks_lvm import check_lvm
 from clonepool.config import DriverSettings, Settings
@@ -30,6 +31,8 @@ def check_machine(settings: Settings) -> Iterator[Check]:
             folder = _storage_folder(storage, settings)
             yield _clones(storage.name, folder)
             yield _space(storage, folder)
+        if storage.driver == "rbd":
+            yield check_ceph(storage, settings)
     yield from check_lvm(settings)
     yield from check_lio(settings)
     yield from _ports(settings)

@@ -84,7 +84,10 @@ class Drivers:
         """What a storage can do. Raises as ``backend`` does."""
         can = self.backend(name).capabilities()
         return StorageAbilities(
-            thin_clones=can.thin_clones, thin_reason=can.thin_reason, scrubbing=can.scrubbing
+            thin_clones=can.thin_clones,
+            thin_reason=can.thin_reason,
+            scrubbing=can.scrubbing,
+            location_kind=can.location_kind,
         )
 
     def is_hostless(self, name: str) -> bool:

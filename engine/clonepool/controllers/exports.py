@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from clonepool.controllers.context import Context
 from clonepool.crash_points import Point, reach
 from clonepool.domain import names
 from clonepool.domain.drift import list_names
+from clonepool.domain.location import Location
 from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
 from clonepool.domain.states import AttachmentState, ChapMode, PortionRole, Severity, VolumeState
 from clonepool.errors import (
@@ -64,7 +64,7 @@ class Exports:
             luns.append(
                 _lun(
                     role=PortionRole.READ_ONLY,
-                    path=backend.path(name=read_only.object_name),
+                    location=backend.location(name=read_only.object_name),
                     size_bytes=read_only.size_bytes,
                     serial=names.serial(object_id=version_id, generation=0),
                 )
@@ -73,7 +73,7 @@ class Exports:
             luns.append(
                 _lun(
                     role=PortionRole.WRITABLE,
-                    path=backend.path(name=writable_object),
+                    location=backend.location(name=writable_object),
                     size_bytes=writable_size_bytes,
                     serial=_volume_serial(writable_object),
                 )
@@ -338,10 +338,10 @@ class Exports:
         )
 
 
-def _lun(*, role: PortionRole, path: Path, size_bytes: int, serial: str) -> Lun:
+def _lun(*, role: PortionRole, location: Location, size_bytes: int, serial: str) -> Lun:
     return Lun(
         role=role,
-        path=path,
+        location=location,
         size_bytes=size_bytes,
         read_only=role is PortionRole.READ_ONLY,
         serial=serial,

@@ -72,6 +72,7 @@ class ImportImage:
                 preconfigure=[item for item in spec.preconfigure if item.portion is role],
                 backend=drivers.backend(storage),
                 object_name=object_name,
+                system_user=spec.system_user,
                 staging_dir=staging,
                 import_roots=self._context.settings.import_roots,
                 # what is staged on the storage takes of its space before it is stored

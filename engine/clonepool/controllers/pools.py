@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.domain.content import digest, pool_document
+from clonepool.domain.location import LocationKind
 from clonepool.domain.model import (
     ImageVersion,
     PageRequest,
@@ -53,7 +54,7 @@ class Pools:
     def _check(self, spec: PoolSpec, *, already_there: int) -> None:
         with self._context.state.read() as session:
             image = images.get(session, ref=Ref(name=spec.master_image))
-        self._context.drivers.fabric(spec.fabric)
+        carried = self._context.drivers.fabric(spec.fabric).capabilities().carries
         storage, node = image.spec.storage, image.latest.node
         is_here = self._context.is_here(node=node, storage=storage)
         can = (
@@ -61,6 +62,7 @@ class Pools:
             if is_here
             else self._said_abilities(spec, storage=storage, node=node)
         )
+        _check_carried(spec, can.location_kind, carried=carried, storage=storage)
         _check_scrub(spec.scrub, can.scrubbing, storage=storage)
         space.check_clone_mode(can, storage=storage, mode=spec.clone_mode)
         if not is_here:
@@ -159,6 +161,20 @@ class Pools:
         self._context.state.write(change)
         self._context.signals.changed()
         return self.get(ref=Ref(id=pool.id))
+
+
+def _check_carried(
+    spec: PoolSpec, kind: LocationKind, *, carried: frozenset[LocationKind], storage: str
+) -> None:
+    """Raises FailedPrecondition where the fabric can't open what the storage keeps."""
+    if kind in carried:
+        return
+    words = " and ".join(sorted(each.words for each in carried))
+    raise FailedPrecondition(
+        f"pool {spec.name}: the volumes of storage {storage} are {kind.words}, and fabric "
+        f"{spec.fabric} carries {words} only; let the pool name a fabric that carries them",
+        reason="FABRIC_CANNOT_CARRY",
+    )
 
 
 def _check_scrub(policy: ScrubPolicy, can: Scrubbing, *, storage: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
 from clonepool.domain.drift import VolumeRow
+from clonepool.domain.location import HostPath
 from clonepool.errors import NotFound
 from clonepool.fabrics.base import Fabric
 
@@ -43,6 +44,7 @@ class Served:
 
     def _path(self, row: VolumeRow) -> Path | None:
         try:
-            return self._context.drivers.backend(row.storage).path(name=row.name)
+            location = self._context.drivers.backend(row.storage).location(name=row.name)
         except NotFound:
             return None
+        return location.path if isinstance(location, HostPath) else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from clonepool.domain.location import LocationKind
 from clonepool.domain.policy import Scrubbing
 from clonepool.units import format_duration
 
@@ -31,6 +32,7 @@ class StorageAbilities:
     thin_clones: bool
     thin_reason: str
     scrubbing: Scrubbing
+    location_kind: LocationKind = LocationKind.FILE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from clonepool.crash_points import Point, reach
+from clonepool.domain.location import HostPath, Location, LocationKind
 from clonepool.domain.model import ChapAccount, Connection
 from clonepool.domain.states import PortionRole
-from clonepool.errors import ClonepoolError
+from clonepool.errors import ClonepoolError, FailedPrecondition
 
 _FAILURES_NAMED: Final = 5
 
@@ -28,6 +29,8 @@ class FabricCapabilities:
     # False where sessions can't be seen: a release then never finds the server busy
     sees_sessions: bool
     notes: str
+    # what it can open to export it
+    carries: frozenset[LocationKind] = frozenset({LocationKind.FILE, LocationKind.BLOCK})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +38,22 @@ class Lun:
     """One volume of an export. ``serial`` holds the volume's id and generation."""
 
     role: PortionRole
-    path: Path
+    location: Location
     size_bytes: int
     read_only: bool
     serial: str
     wwn: str
+
+    @property
+    def path(self) -> Path:
+        """Its file or block device. Raises FailedPrecondition where it is neither."""
+        if isinstance(self.location, HostPath):
+            return self.location.path
+        raise FailedPrecondition(
+            f"{self.location} is one of {self.location.kind.words}, which have no path on this "
+            "host, so this fabric can't carry it; let the pool name another fabric",
+            reason="FABRIC_CANNOT_CARRY",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +99,8 @@ class Fabric(ABC):
     ends access and live sessions before ``unexport``. Nothing is ever added to or taken from a
     target with live sessions. Errors: Unavailable (daemon away, or sessions that would not end in
     time), AlreadyExists (a given CHAP user name in use), InvalidArgument (a path, name or secret
-    the fabric can't carry), FailedPrecondition.
+    the fabric can't carry), FailedPrecondition (a volume that is not of a kind in its
+    capabilities' ``carries``, among others).
     """
 
     @abstractmethod

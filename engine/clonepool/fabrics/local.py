@@ -86,7 +86,9 @@ class LocalFabric(Fabric):
         return f"{boot_id()}/{os.readlink('/proc/self/ns/mnt')}"
 
     def export(self, spec: ExportSpec) -> None:
-        """Make the folder, with nothing in it."""
+        """Make the folder, with nothing in it. Refuses what has no path, before it is asked for."""
+        for lun in spec.luns:
+            lun.path  # noqa: B018 - raises
         with self._locks.hold(spec.target):
             _make_folder(self._folder(spec.target))
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from clonepool.config import DriverSettings
+from clonepool.domain.location import LocationKind
 from clonepool.domain.model import ChapAccount, ConnectedVolume, Connection
 from clonepool.domain.states import PortionRole
 from clonepool.errors import (
@@ -127,6 +128,7 @@ class MemoryFabric(Fabric):
             read_only_enforced_by="lun",
             sees_sessions=True,
             notes="in memory, for tests: no server can reach it",
+            carries=frozenset(LocationKind),
         )
 
     def incarnation(self) -> str:

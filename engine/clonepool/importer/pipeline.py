@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 from clonepool.crash_points import Point, reach
-from clonepool.domain.model import ImagePortion, PortionSpec, Preconfigure
+from clonepool.domain.model import ImagePortion, PortionSpec, Preconfigure, SystemUser
 from clonepool.errors import NotFound, Unavailable
 from clonepool.importer.convert import grow, to_raw
 from clonepool.importer.digest import digest_content, digest_file
@@ -36,22 +36,21 @@ class StoredObject(Protocol):
 class ImageStore(Protocol):
     """The verbs of a storage backend that an import uses."""
 
-    def import_image(self, *, name: str, source: Path, progress: Callable[[int], None]) -> None:
+    def import_image(
+        self,
+        *,
+        name: str,
+        source: Path,
+        system_user: SystemUser | None,
+        progress: Callable[[int], None],
+    ) -> None:
         """As in the backend's contract."""
 
     def stat(self, *, name: str) -> StoredObject:
         """As in the backend's contract."""
 
-    def path(self, *, name: str) -> Path:
-        """As in the backend's contract."""
-
-
-@runtime_checkable
-class ReadsObjects(Protocol):
-    """A backend whose paths can't be opened as files offers this besides."""
-
     def read(self, *, name: str, offset: int, length: int) -> bytes:
-        """Bytes of an object."""
+        """As in the backend's contract."""
 
 
 def no_notice(_text: str) -> None:
@@ -70,6 +69,7 @@ def import_portion(
     admit: Callable[[int], None] = admit_all,
     limits: ImportLimits = _DEFAULT_LIMITS,
     notify: Callable[[str], None] = no_notice,
+    system_user: SystemUser | None = None,
 ) -> ImagePortion:
     """Bring one portion's content onto the storage as the read-only object ``object_name``.
 
@@ -96,19 +96,18 @@ def import_portion(
             import_roots=import_roots,
             limits=limits,
             meter=meter,
+            preconfigure=preconfigure,
             notify=notify,
-        )
-        write_files(
-            image=raw,
-            files=preconfigure,
-            import_roots=import_roots,
-            limits=limits,
-            on_wait=meter.again,
         )
         digest = _digest(raw, size_bytes=size_bytes, meter=meter)
         admit(raw.stat().st_blocks * _STAT_BLOCK_BYTES)
         reach(Point.IMPORT_STAGED)
-        backend.import_image(name=object_name, source=raw, progress=lambda _done: meter.again())
+        backend.import_image(
+            name=object_name,
+            source=raw,
+            system_user=system_user,
+            progress=lambda _done: meter.again(),
+        )
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
 
 
@@ -124,9 +123,10 @@ def _make_raw(
     import_roots: Sequence[Path],
     limits: ImportLimits,
     meter: Meter,
+    preconfigure: Sequence[Preconfigure],
     notify: Callable[[str], None],
 ) -> int:
-    """Fetch, check, convert and grow; returns the size."""
+    """Fetch, check, convert, grow, and write the files in; returns the size."""
     with fetched(
         source=spec.source,
         sha256=spec.sha256,
@@ -144,7 +144,15 @@ def _make_raw(
         # what was fetched is no longer needed, and may be as large as the rest together
         if source.ours:
             source.path.unlink(missing_ok=True)
-    return grow(raw, size_bytes=spec.size_bytes, notify=notify)
+    size_bytes = grow(raw, size_bytes=spec.size_bytes, notify=notify)
+    write_files(
+        image=raw,
+        files=preconfigure,
+        import_roots=import_roots,
+        limits=limits,
+        on_wait=meter.again,
+    )
+    return size_bytes
 
 
 def _describe_present(
@@ -157,15 +165,11 @@ def _describe_present(
     # the object is not compared with the source, which may have changed since; and a file system
     # that was written into has other time stamps each time: its own bytes are the truth
     meter.expect("digest", size_bytes)
-    progress = meter.stage("digest")
-    if isinstance(backend, ReadsObjects):
-        digest = digest_content(
-            lambda offset, length: backend.read(name=object_name, offset=offset, length=length),
-            size_bytes=size_bytes,
-            progress=progress,
-        )
-    else:
-        digest = digest_file(backend.path(name=object_name), progress=progress)
+    digest = digest_content(
+        lambda offset, length: backend.read(name=object_name, offset=offset, length=length),
+        size_bytes=size_bytes,
+        progress=meter.stage("digest"),
+    )
     return ImagePortion(object_name=object_name, size_bytes=size_bytes, digest=digest)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from clonepool.domain.location import LocationKind
 from clonepool.domain.nodes import Node, NodeFacts, StorageAbilities
 from clonepool.domain.policy import Scrubbing
 from clonepool.domain.states import ScrubMethod
@@ -208,6 +209,7 @@ def _kept(can: StorageAbilities) -> dict[str, Any]:
         "methods": sorted(can.scrubbing.methods),
         "purges": sorted(can.scrubbing.purges),
         "discard_reads_zeros": can.scrubbing.discard_reads_zeros,
+        "location_kind": can.location_kind.value,
     }
 
 
@@ -220,6 +222,7 @@ def _abilities(kept: dict[str, Any]) -> StorageAbilities:
             purges=frozenset(ScrubMethod(word) for word in kept["purges"]),
             discard_reads_zeros=kept["discard_reads_zeros"],
         ),
+        location_kind=LocationKind(kept["location_kind"]),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import pytest
 
 from clonepool.backends.base import StorageBackend
+from clonepool.domain.location import HostPath
 from clonepool.domain.states import CloneMode, ScrubMethod
 from clonepool.errors import (
     AlreadyExists,
@@ -113,7 +114,9 @@ class BackendSuite(SpaceSuite):
 
     def open_object(self, backend: StorageBackend, name: str) -> ObjectIo:
         """How a fabric would hold an object open; by path unless the driver has no files."""
-        return FileIo(backend.path(name=name), read_only=backend.stat(name=name).read_only)
+        location = backend.location(name=name)
+        assert isinstance(location, HostPath)
+        return FileIo(location.path, read_only=backend.stat(name=name).read_only)
 
     def read(self, backend: StorageBackend, name: str) -> bytes:
         """Every byte of an object."""
@@ -367,7 +370,7 @@ class BackendSuite(SpaceSuite):
             backend.delete(name=volume)
             assert {image} == self.names(backend)
         with pytest.raises(NotFound):
-            backend.path(name=volume)
+            backend.location(name=volume)
         assert content == self.read(backend, image)
 
     def test_an_image_is_deleted_under_its_clones(
@@ -408,7 +411,7 @@ class BackendSuite(SpaceSuite):
         with pytest.raises(Unavailable, match=str(os.getpid())):
             backend.delete(name=name)
         assert name in self.names(backend)
-        assert backend.path(name=name).exists()
+        assert backend.stat(name=name).name == name
 
     @staticmethod
     def _try_write(held: ObjectIo) -> None:
@@ -427,7 +430,7 @@ class BackendSuite(SpaceSuite):
             assert found == backend.stat(name=found.name)
 
     def test_the_absent_is_not_found(self, backend: StorageBackend) -> None:
-        for verb in (backend.stat, backend.path):
+        for verb in (backend.stat, backend.location):
             with pytest.raises(NotFound, match="absent"):
                 verb(name="absent")
         with pytest.raises(NotFound, match="absent"):
@@ -446,7 +449,7 @@ class BackendSuite(SpaceSuite):
             lambda: backend.delete(name=name),
             lambda: backend.read(name=name, offset=0, length=1),
             lambda: backend.stat(name=name),
-            lambda: backend.path(name=name),
+            lambda: backend.location(name=name),
         )
         for verb in verbs:
             with pytest.raises(InvalidArgument, match="object name"):

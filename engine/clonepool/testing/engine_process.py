@@ -51,6 +51,7 @@ class EngineProcess:
         workers: int = 4,
         storage_path: Path | None = None,
         variables: Mapping[str, str] = MappingProxyType({}),
+        tables: str = "",
         program: str = "clonepool.cli",
         settings: str = "",
     ) -> None:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Final, Protocol
 
+from clonepool.domain.location import HostPath
 from clonepool.domain.model import ChapAccount, Connection
 from clonepool.domain.states import PortionRole
 from clonepool.fabrics.base import ExportSpec, Fabric, Lun
@@ -73,7 +74,7 @@ def lun(path: Path, *, role: PortionRole, serial: str) -> Lun:
     """A LUN of an export; the read-only portion is read-only."""
     return Lun(
         role=role,
-        path=path,
+        location=HostPath(path=path),
         size_bytes=path.stat().st_size,
         read_only=role is RO,
         serial=serial,

@@ -7,11 +7,13 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from clonepool.domain.location import LocationKind, RbdImage
 from clonepool.domain.model import ChapAccount, Connection
 from clonepool.errors import FailedPrecondition, NotFound, Unavailable
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec, Fabric
@@ -58,6 +60,20 @@ class FabricSuite:
         fabric.export(exports.spec())
         fabric.export(exports.spec())
         assert frozenset({"vol-a-g1"}) == fabric.list()
+
+    def test_a_volume_of_a_kind_that_it_does_not_carry_is_refused_and_leaves_no_export(
+        self, fabric: Fabric, exports: Exports
+    ) -> None:
+        image = RbdImage(
+            pool="rbd", namespace="", image="vol", image_id="1", conf=Path("/"), client="x"
+        )
+        luns = tuple(replace(lun, location=image) for lun in exports.spec().luns)
+        if LocationKind.RBD in fabric.capabilities().carries:
+            return
+        for _repetition in range(2):
+            with pytest.raises(FailedPrecondition, match="rbd/vol is one of RBD images, which"):
+                fabric.export(replace(exports.spec(), luns=luns))
+        assert frozenset() == fabric.list()
 
     def test_nobody_is_admitted_before_the_grant(
         self, rig: FabricRig, fabric: Fabric, exports: Exports

@@ -348,8 +348,10 @@ class EngineServicer:
     def CreatePool(self, request, context):
         """Declare a pool; filling it runs behind (counts).
         INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
-        its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
-        that the storage can't do, or an assurance or verification that it can't promise.
+        its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION:
+        a clone mode or scrub method that the storage can't do, an assurance or verification that it
+        can't promise, or a fabric that can't open what the storage keeps (files, block devices, RBD
+        images).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

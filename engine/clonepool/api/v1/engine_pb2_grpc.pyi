@@ -61,8 +61,10 @@ class EngineStub:
     CreatePool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.CreatePoolRequest, _engine_pb2.ReplicaPool]
     """Declare a pool; filling it runs behind (counts).
     INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
-    its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
-    that the storage can't do, or an assurance or verification that it can't promise.
+    its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION:
+    a clone mode or scrub method that the storage can't do, an assurance or verification that it
+    can't promise, or a fabric that can't open what the storage keeps (files, block devices, RBD
+    images).
     """
     GetPool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]
     """NOT_FOUND."""
@@ -231,8 +233,10 @@ class EngineAsyncStub(EngineStub):
     CreatePool: _aio.UnaryUnaryMultiCallable[_engine_pb2.CreatePoolRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """Declare a pool; filling it runs behind (counts).
     INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
-    its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
-    that the storage can't do, or an assurance or verification that it can't promise.
+    its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION:
+    a clone mode or scrub method that the storage can't do, an assurance or verification that it
+    can't promise, or a fabric that can't open what the storage keeps (files, block devices, RBD
+    images).
     """
     GetPool: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.ReplicaPool]  # type: ignore[assignment]
     """NOT_FOUND."""
@@ -446,8 +450,10 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.ReplicaPool, _abc.Awaitable[_engine_pb2.ReplicaPool]]:
         """Declare a pool; filling it runs behind (counts).
         INVALID_ARGUMENT; NOT_FOUND: image or version; ALREADY_EXISTS; RESOURCE_EXHAUSTED (NO_SPACE):
-        its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION: a clone mode or scrub method
-        that the storage can't do, or an assurance or verification that it can't promise.
+        its clones would not fit the storage, or what that may promise (figures); FAILED_PRECONDITION:
+        a clone mode or scrub method that the storage can't do, an assurance or verification that it
+        can't promise, or a fabric that can't open what the storage keeps (files, block devices, RBD
+        images).
         """
 
     @_abc_1.abstractmethod
