@@ -23,7 +23,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 from benchmarks.figures import Figure
 from benchmarks.needs import need_terraform_extra
 from benchmarks.processes import BIN, end, environment, timed_run
-from benchmarks.rounds import alternate
+from benchmarks.rounds import Rounds, alternate
 from pulumi_clonepool.providers import ServerStorageAttachmentProvider
 
 NAME = "provider_start"
@@ -37,16 +37,9 @@ _NO_ENGINE: Final = "127.0.0.1:9"
 _TIMEOUT_S = 60.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """Rounds of each."""
-
-    rounds: int
-
-
-FULL = Sizes(rounds=9)
-QUICK = Sizes(rounds=3)
-SMOKE = Sizes(rounds=1)
+FULL = Rounds(rounds=9)
+QUICK = Rounds(rounds=3)
+SMOKE = Rounds(rounds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +51,7 @@ class Subject:
     note: str = ""
 
 
-def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
+def run(*, scratch: Path, sizes: Rounds) -> list[Figure]:
     """Each process against both floors."""
     need_terraform_extra()
     return [
@@ -90,7 +83,7 @@ def _subjects(*, home: Path) -> tuple[Subject, ...]:
     )
 
 
-def _figure(subject: Subject, program: str, sizes: Sizes) -> Figure:
+def _figure(subject: Subject, program: str, sizes: Rounds) -> Figure:
     pairs = alternate(
         rounds=sizes.rounds,
         floor=lambda _number: timed_run([sys.executable, "-c", program], env=environment()),

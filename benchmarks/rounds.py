@@ -16,6 +16,13 @@ _POLL_S = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """The sizes of a benchmark that has no other: how many rounds."""
+
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Burst:
     """What a number of callers did: the time for all, and each operation's own."""
 

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figures import NO_GOAL, Figure, Goal
 from benchmarks.processes import BIN, EngineProcess, engine_process, environment, timed_run
-from benchmarks.rounds import alternate
+from benchmarks.rounds import Rounds, alternate
 
 NAME = "start"
 _SERVING_GOAL = Goal(limit=1.5, text="< 1.5 s")
 _STATUS_GOAL = Goal(limit=0.3, text="< 0.3 s")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """Rounds of each."""
-
-    rounds: int
+FULL = Rounds(rounds=9)
+QUICK = Rounds(rounds=3)
+SMOKE = Rounds(rounds=1)
 
 
-FULL = Sizes(rounds=9)
-QUICK = Sizes(rounds=3)
-SMOKE = Sizes(rounds=1)
-
-
-def run(*, scratch: Path, sizes: Sizes) -> list[Figure]:
+def run(*, scratch: Path, sizes: Rounds) -> list[Figure]:
     """The engine's first start, its next ones, and its status."""
     figures = [_first_start(scratch, sizes), _next_start(scratch, sizes)]
     with engine_process(scratch / "status" / "state") as engine:
@@ -45,7 +37,7 @@ def _started(state_dir: Path) -> float:
         return engine.start_s
 
 
-def _first_start(scratch: Path, sizes: Sizes) -> Figure:
+def _first_start(scratch: Path, sizes: Rounds) -> Figure:
     pairs = alternate(
         rounds=sizes.rounds,
         floor=_python("import grpc"),
@@ -63,7 +55,7 @@ def _first_start(scratch: Path, sizes: Sizes) -> Figure:
     )
 
 
-def _next_start(scratch: Path, sizes: Sizes) -> Figure:
+def _next_start(scratch: Path, sizes: Rounds) -> Figure:
     state_dir = scratch / "next" / "state"
     _started(state_dir)
     pairs = alternate(
@@ -82,7 +74,7 @@ def _next_start(scratch: Path, sizes: Sizes) -> Figure:
     )
 
 
-def _status(engine: EngineProcess, sizes: Sizes) -> list[Figure]:
+def _status(engine: EngineProcess, sizes: Rounds) -> list[Figure]:
     argv = [str(BIN / "clonepool"), "status"]
     env = environment(CLONEPOOL_ENDPOINT=engine.endpoint)
     figures = []

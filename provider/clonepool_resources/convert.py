@@ -86,6 +86,7 @@ def pool_spec(inputs: Inputs) -> pb.PoolSpec:
             undo_window_s=_seconds(scrub, "undo_window"),
             windows=scrub.get("windows", ()),
             assurance=scrub.get("assurance", ""),
+            on_low_stock=scrub.get("on_low_stock", 0),
         ),
     )
 
@@ -103,6 +104,7 @@ def pool_inputs(spec: pb.PoolSpec) -> dict[str, Value]:
         undo_window=write_duration(policy.undo_window_s) if policy.undo_window_s else None,
         windows=list(policy.windows),
         assurance=policy.assurance,
+        on_low_stock=policy.on_low_stock,
     )
     if policy.HasField("on_low_space"):
         scrub["on_low_space"] = policy.on_low_space

@@ -113,6 +113,15 @@ SCRUB: Final = ObjectType(
             description="Scrub when those released are so large together, as servers see them.",
         ),
         Field(
+            name="on_low_stock",
+            type=Kind.INT,
+            description=(
+                "Scrub when fewer replicas than this are ready, at most `min_ready`, and the "
+                "storage has no space for the clones that are missing. Left out, never for that."
+            ),
+            minimum=1,
+        ),
+        Field(
             name="verify",
             type=VERIFY_MODE,
             description="How much is read back after it; what differs is never handed out.",

@@ -68,6 +68,13 @@ def stock_fits(inputs: Inputs) -> Iterator[FieldViolation]:
             field="wait_for_ready",
             description=f"{awaited} would never be reached: min_ready keeps {stock} in stock",
         )
+    scrub = inputs.get("scrub")
+    low = scrub.get("on_low_stock") if isinstance(scrub, Mapping) else None
+    if _less(stock, low):
+        yield FieldViolation(
+            field="scrub.on_low_stock",
+            description=f"{low} is more than min_ready keeps in stock, {stock}",
+        )
 
 
 def scrub_windows(inputs: Inputs) -> Iterator[FieldViolation]:

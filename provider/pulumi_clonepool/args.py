@@ -63,7 +63,8 @@ class ScrubPolicyArgs(TypedDict):
 
     One run takes all when ``threshold`` (10) are released, by ``method`` (``reformat``), and
     ``then`` recycles or destroys them; ``on_low_space`` (True) scrubs earlier where a server waits
-    for want of space. ``max_age`` (such as ``7d``) and ``max_bytes`` (``1TiB``) are further causes.
+    for want of space. ``max_age`` (such as ``7d``), ``max_bytes`` (``1TiB``) and ``on_low_stock``
+    (fewer ready than this, and no more clones fit) are further causes.
     ``verify`` reads back; ``undo_window`` leaves released volumes alone for so long; ``windows``
     say when it may run (UTC, ``22:00-06:00``); ``assurance`` is what it must promise.
     """
@@ -74,6 +75,7 @@ class ScrubPolicyArgs(TypedDict):
     on_low_space: NotRequired[pulumi.Input[bool]]
     max_age: NotRequired[pulumi.Input[str]]
     max_bytes: NotRequired[pulumi.Input[str]]
+    on_low_stock: NotRequired[pulumi.Input[int]]
     verify: NotRequired[pulumi.Input[VerifyMode]]
     undo_window: NotRequired[pulumi.Input[str]]
     windows: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]

@@ -119,14 +119,16 @@ def test_a_volume_that_is_gone_is_destroyed(run: Run) -> None:
 def test_pool_create_takes_the_whole_policy(run: Run, engine: FakeEngine) -> None:
     run(
         "pool", "create", "web", "--image", "base", "--no-wait",
-        "--scrub-max-age", "7d", "--scrub-max-bytes", "1TiB", "--verify", "full",
+        "--scrub-max-age", "7d", "--scrub-max-bytes", "1TiB", "--scrub-low-stock", "1",
+        "--verify", "full",
         "--scrub-window", "22:00-06:00", "--scrub-window", "sat,sun 00:00-24:00",
         "--undo-window", "12h", "--assurance", "purge",
     )  # fmt: skip
     scrub = engine.pools.calls[0][1].scrub
-    assert (7 * 86400, 2**40, VerifyMode.FULL, 12 * 3600, Assurance.PURGE) == (
+    assert (7 * 86400, 2**40, 1, VerifyMode.FULL, 12 * 3600, Assurance.PURGE) == (
         scrub.max_age_s,
         scrub.max_bytes,
+        scrub.on_low_stock,
         scrub.verify,
         scrub.undo_window_s,
         scrub.assurance,

@@ -362,3 +362,19 @@ def test_a_plan_may_come_from_standard_input(
     assert 4 == len(engine.forecasts.plans[0].changes)
     monkeypatch.setattr("sys.stdin", io.StringIO('{"steps": [7]}'))
     assert "error: standard input: resource 1 is not" in run("forecast", "pulumi", "-")[2]
+
+
+@pytest.mark.parametrize("tool", ["pulumi", "terraform"])
+def test_json_is_asked_for_as_of_every_read(run: Run, tool: str) -> None:
+    plan = str(PLANS / f"{tool}-change.json")
+    code, out, _ = run("forecast", tool, plan, "--json")
+    assert OK == code
+    assert run("forecast", tool, plan, "--format", "json")[1] == out
+    assert {"forecast", "hold", "notes"} == json.loads(out).keys()
+
+
+def test_two_ways_to_print_are_refused(run: Run) -> None:
+    plan = str(PLANS / "pulumi-change.json")
+    code, _, err = run("forecast", "pulumi", plan, "--json", "--format", "markdown")
+    assert USAGE == code
+    assert "--json: is not --format markdown; give one" in err

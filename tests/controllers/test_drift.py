@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clonepool.domain.model import PageRequest, Ref
-from clonepool.domain.states import VolumeState
+from clonepool.domain.states import Severity, VolumeState
 from clonepool.errors import (
     FailedPrecondition,
     NotFound,
@@ -240,6 +240,23 @@ def test_targets_that_somebody_removed_are_made_again_and_granted(pool: EngineRi
     for volume in pool.volumes(state="ready"):
         with pytest.raises(NotFound):
             pool.fabric.login(target=volume.target, initiator="iqn.2026-01.test:a")
+
+
+def test_who_was_let_in_by_hand_is_shut_out_while_the_engine_runs(pool: EngineRig) -> None:
+    attached = pool.attach_and_wait("a")
+    session = login(pool, attached)
+    pool.wait_for(lambda: pool.engine._exports.is_settled("iscsi", pool.fabric), what="settled")
+    pool.wait_ready(2)
+    ready = pool.volumes(state="ready")[0].target
+    pool.fabric.let_in(target=ready, initiator="iqn.2026-01.test:stranger")
+    stranger = pool.fabric.login(target=ready, initiator="iqn.2026-01.test:stranger")
+    look(pool)
+    assert (False, True) == (stranger.is_alive(), session.is_alive())
+    event = pool.wait_event("EXPORTS_PUT_RIGHT")
+    assert ("fabric/iscsi", Severity.WARNING) == (event.subject, event.severity)
+    assert ready in event.message
+    look(pool)
+    assert 1 == len(pool.events("EXPORTS_PUT_RIGHT"))
 
 
 def test_live_sessions_outlive_a_look(pool: EngineRig) -> None:

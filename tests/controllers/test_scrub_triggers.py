@@ -12,8 +12,8 @@ import pytest
 from clonepool.backends.memory import MemoryBackend
 from clonepool.controllers.pace import Pace
 from clonepool.domain.model import PageRequest, ScrubPolicy
-from clonepool.domain.policy import Backlog, scrub_trigger
-from clonepool.domain.states import ScrubMethod, ScrubRunState, VolumeState
+from clonepool.domain.policy import Backlog, Stock, early_trigger, scrub_trigger
+from clonepool.domain.states import ScrubMethod, ScrubRunState, Severity, VolumeState
 from clonepool.testing.engines import DEFAULT_IMAGE_BYTES, EngineRig
 
 V = VolumeState
@@ -43,6 +43,38 @@ def test_each_cause_is_enough(backlog: Backlog, expected: str) -> None:
 def test_what_is_left_out_is_no_cause() -> None:
     backlog = Backlog(volumes=1, size_bytes=2**60, oldest_age_s=1e9)
     assert "" == scrub_trigger(ScrubPolicy(threshold=2), backlog)
+
+
+@pytest.mark.parametrize(
+    ("stock", "fits", "expected"),
+    [
+        ({"ready": 3}, 0, ""),
+        ({"ready": 2}, 0, "low_stock"),
+        ({"ready": 2}, 1, ""),
+        ({"ready": 2, "making": 1}, 0, ""),
+        ({"ready": 2, "recycling": 1}, 0, ""),
+        ({"ready": 2, "stale": 5}, 0, "low_stock"),
+        ({"ready": 4, "held": 2}, 0, "low_stock"),
+        ({"ready": 4, "waiting": 1}, 0, "low_space"),
+        ({}, 0, "low_space"),
+    ],
+)
+def test_stock_is_low_below_what_is_declared_and_only_for_want_of_space(
+    stock: dict[str, int], fits: int, expected: str
+) -> None:
+    counted = {"ready": 0, "stale": 0, "making": 0, "recycling": 0, "occupied": 9, "waiting": 0}
+    found = Stock(**{**counted, **stock})
+    assert expected == early_trigger(ScrubPolicy(on_low_stock=3), found, fits=fits)
+    assert expected.removeprefix("low_stock") == early_trigger(ScrubPolicy(), found, fits=fits)
+    assert "low_space" != early_trigger(
+        ScrubPolicy(on_low_stock=3, on_low_space=False), found, fits=fits
+    )
+
+
+def test_without_leave_for_space_or_stock_nothing_is_scrubbed_early() -> None:
+    """However many wait."""
+    empty = Stock(ready=0, stale=0, making=0, recycling=0, occupied=9, waiting=7)
+    assert "" == early_trigger(ScrubPolicy(on_low_space=False), empty, fits=0)
 
 
 def test_too_many_bytes_are_scrubbed_below_the_threshold(web: EngineRig) -> None:
@@ -102,6 +134,71 @@ def test_a_server_that_lacks_space_does_not_wait_for_a_window(rig: EngineRig) ->
     rig.release(attached[0])
     rig.attach_and_wait("c")
     assert ["low_space"] == [run.trigger for run in rig.runs()]
+
+
+def _short_of_space(rig: EngineRig, policy: ScrubPolicy) -> None:
+    """Two ready of three, one attached, one released, and no room for another."""
+    rig.close()
+    rig.add_storage("default", MemoryBackend(thin=False, total_bytes=5 * DEFAULT_IMAGE_BYTES))
+    rig.open()
+    rig.add_image()
+    rig.add_pool(min_ready=3, scrub=policy)
+    first = rig.attach_and_wait("a")
+    rig.wait_ready(3)
+    rig.release(first)
+    rig.attach_and_wait("b")
+
+
+def test_low_stock_is_refilled_from_what_is_released(rig: EngineRig) -> None:
+    """Nobody waits yet; what is released becomes stock, and an event says why it was early."""
+    _short_of_space(rig, ScrubPolicy(threshold=9, on_low_stock=3))
+    rig.wait_ready(3)
+    (run,) = rig.wait_runs_over()
+    assert ("low_stock", 1, 1) == (run.trigger, run.volumes, run.recycled)
+    event = rig.wait_event("SCRUB_STARTED")
+    assert "early, for stock: 2 to be had, on_low_stock is 3; storage default has" in event.message
+    assert Severity.WARNING is event.severity
+    assert 0 == rig.count(V.RELEASED)
+
+
+def test_stock_that_is_not_low_keeps_what_is_released(rig: EngineRig) -> None:
+    _short_of_space(rig, ScrubPolicy(threshold=9, on_low_stock=2))
+    assert "clonepool scrub run web" in rig.wait_event("NO_SPACE").message
+    rig.advance(HOUR)
+    assert (1, 2, []) == (rig.count(V.RELEASED), rig.count(V.READY), rig.runs())
+    rig.attach_and_wait("c")
+    assert ["low_stock"] == [run.trigger for run in rig.wait_runs_over()]
+
+
+def test_clones_that_fit_are_made_before_anything_is_scrubbed(web: EngineRig) -> None:
+    web.add_pool(min_ready=3, scrub=ScrubPolicy(threshold=9, on_low_stock=3))
+    web.release(web.attach_and_wait("a"))
+    web.wait_ready(3)
+    assert (1, []) == (web.count(V.RELEASED), web.runs())
+
+
+def test_low_stock_waits_for_a_window_as_other_triggers_do(rig: EngineRig) -> None:
+    policy = ScrubPolicy(threshold=9, on_low_stock=3, windows=CLOSED)
+    _short_of_space(rig, policy)
+    told = rig.wait_event("SCRUB_PUT_OFF").message
+    assert "opens at 2027-01-15 22:00 UTC: early, for stock: 2 to be had" in told
+    assert "1 released volumes are scrubbed from 2027-01-15 22:00 UTC on" in (
+        rig.wait_event("NO_SPACE").message
+    )
+    rig.advance(13 * HOUR)
+    assert (1, [], 1) == (rig.count(V.RELEASED), rig.runs(), len(rig.events("SCRUB_PUT_OFF")))
+    rig.advance(HOUR + 1)
+    rig.wait_ready(3)
+    assert ["low_stock"] == [run.trigger for run in rig.wait_runs_over()]
+
+
+def test_low_stock_does_not_end_an_undo_window(rig: EngineRig) -> None:
+    policy = ScrubPolicy(threshold=9, on_low_stock=3, undo_window_s=HOUR)
+    _short_of_space(rig, policy)
+    assert "undo_window of its 1 released volumes is open" in rig.wait_event("NO_SPACE").message
+    assert [] == rig.runs()
+    rig.advance(HOUR + 1)
+    rig.wait_ready(3)
 
 
 def test_a_server_that_lacks_space_does_not_end_an_undo_window(rig: EngineRig) -> None:

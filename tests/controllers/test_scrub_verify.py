@@ -11,7 +11,7 @@ from clonepool.backends.base import Progress, no_progress
 from clonepool.backends.file import FileBackend
 from clonepool.backends.memory import MemoryBackend
 from clonepool.controllers.read_back import Object, read_back
-from clonepool.domain.model import PageRequest, ScrubPolicy, ScrubRecord
+from clonepool.domain.model import PageRequest, ScrubPolicy
 from clonepool.domain.states import (
     AfterScrub,
     Assurance,
@@ -21,6 +21,7 @@ from clonepool.domain.states import (
     VerifyMode,
     VolumeState,
 )
+from clonepool.domain.work import ScrubRecord
 from clonepool.errors import DataLoss, FailedPrecondition, Internal, NotFound
 from clonepool.testing.engines import DEFAULT_IMAGE_BYTES, EngineRig
 

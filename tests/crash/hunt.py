@@ -18,6 +18,7 @@ ROOT: Final = Path(__file__).parents[2]
 SUITE: Final = (
     "tests/crash/test_crash_points.py",
     "tests/crash/test_concurrency.py",
+    "tests/crash/test_concurrent_returns.py",
     "tests/controllers/test_restart.py",
     "tests/crash/test_any_instant.py",
 )

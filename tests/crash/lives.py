@@ -12,9 +12,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 from clonepool.crash_points import Point, observed
-from clonepool.domain.model import (
-    Operation,
-)
+from clonepool.domain.work import Operation
 from clonepool.errors import ClonepoolError
 from clonepool.store.operations import NEVER
 from tests.crash.drivers import Boundaries

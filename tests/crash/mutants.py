@@ -13,6 +13,7 @@ _CLONES = "controllers/clones.py"
 _ERASING = "controllers/erasing.py"
 _EXPORTS = "controllers/exports.py"
 _FILLING = "controllers/filling.py"
+_GRANTS = "controllers/grants.py"
 _OPERATIONS = "store/operations.py"
 _RELEASE = "store/release.py"
 _SCRUBBING = "controllers/scrubbing.py"
@@ -105,15 +106,15 @@ MUTANTS: Final = (
     ),
     one(
         "note of a grant lost",
-        _ATTACHMENTS,
+        _GRANTS,
         "        release.mark_allocated(transaction, attachment_ids=granted,",
         "        release.mark_allocated(transaction, attachment_ids=[],",
     ),
     one(
         "told before it is granted",
         _ATTACHMENTS,
-        "        connection = self._grant(held)\n        if held",
-        "        connection = self._connection(held)\n        if held",
+        "        connection = self._grants.grant(held)\n        if held",
+        "        connection = self._grants.connection(held)\n        if held",
     ),
     one(
         "attaching not granted after a crash",

@@ -6,7 +6,45 @@ from typing import Final
 
 from tests.crash.planting import Edit, Mutant, one
 
+_RETURNS: Final = ("tests/crash/test_concurrent_returns.py",)
+
 MUTANTS_OF_WHAT_IS_KEPT: Final = (
+    # coming back while others are at work: nothing that runs alone can see these
+    Mutant(
+        name="undone and given back at once",
+        edits=(
+            Edit(
+                file="controllers/attachments.py",
+                old="        self._context.signals.changed()\n"
+                "        with self._lock(attachment_id):\n",
+                new="        self._context.signals.changed()\n        if attachment_id:\n",
+            ),
+        ),
+        suite=_RETURNS,
+    ),
+    Mutant(
+        name="export of what came back removed",
+        edits=(
+            Edit(
+                file="controllers/exports.py",
+                old="                if target not in self._targets(name):\n",
+                new="                if target:\n",
+            ),
+        ),
+        suite=_RETURNS,
+    ),
+    Mutant(
+        name="what comes back is granted while its target is removed",
+        edits=(
+            Edit(
+                file="controllers/grants.py",
+                old="        with self._context.targets.of(held.target):\n"
+                "            return self._grant_now(held)",
+                new="        return self._grant_now(held)",
+            ),
+        ),
+        suite=_RETURNS,
+    ),
     # read back
     one(
         "what is read back is not looked at",
@@ -22,6 +60,17 @@ MUTANTS_OF_WHAT_IS_KEPT: Final = (
         alone=False,
     ),
     # coming back
+    Mutant(
+        name="room made of what is held",
+        edits=(
+            Edit(
+                file="store/resuming.py",
+                old="ORDER BY changed_at, n LIMIT 1 OFFSET {AHEAD}))",
+                new="ORDER BY changed_at, n LIMIT 1))",
+            ),
+        ),
+        suite=_RETURNS,
+    ),
     one(
         "resumed by another system user",
         "store/released.py",
@@ -118,6 +167,29 @@ MUTANTS_OF_WHAT_IS_KEPT: Final = (
         "controllers/lost_objects.py",
         "if self._context.state.write(lambda each: self._take_out(each, row, reason, text)):\n",
         "if not row:\n",
+    ),
+    Mutant(
+        name="refused and never taken back",
+        edits=(
+            Edit(
+                file="controllers/attachments.py",
+                old="            self._tidy_one(held, self._grant_what_was_left)\n",
+                new="            self._tidy_one(held, self._create_again)\n",
+            ),
+        ),
+        suite=("tests/crash/test_taken_back.py",),
+    ),
+    Mutant(
+        name="taken back from who uses it",
+        edits=(
+            Edit(
+                file="controllers/attachments.py",
+                old="                if self._context.drivers.fabric(held.fabric)"
+                ".sessions(held.target):\n",
+                new="                if not held.target:\n",
+            ),
+        ),
+        suite=("tests/crash/test_taken_back.py",),
     ),
     one(
         "lost target not made again",

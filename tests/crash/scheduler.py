@@ -94,6 +94,8 @@ class SteppedLock:
         self._depth = 0
 
     def __enter__(self) -> None:
+        # what was seen before may be otherwise when the lock is held
+        self._scheduler.pause()
         while self._owner not in (None, threading.current_thread()):
             self._scheduler.pause()
         self._owner = threading.current_thread()

@@ -20,7 +20,8 @@ from typing import Any
 from unittest.mock import patch
 
 from clonepool.config import DriverSettings, Settings
-from clonepool.domain.model import Operation, Ref
+from clonepool.domain.model import Ref
+from clonepool.domain.work import Operation
 from clonepool.engine import Engine
 from clonepool.errors import ClonepoolError
 from clonepool.store import state as state_module
@@ -232,13 +233,13 @@ class SteppedEngine:
         return operation
 
     def share_turns(self, pause: Callable[[], None], make: Callable[[], Any]) -> None:
-        """Let others go on before each write, and where such a lock as these is taken.
+        """Let others go on before each write, and where a lock of the context's is taken.
 
         Its own locks would stop a thread that has the turn.
         """
         self._writer.before_write = pause
         context = self.engine._exports._context
-        for locks in (context.locks, context.spaces):
+        for locks in (context.locks, context.targets, context.spaces):
             locks._locks[:] = [make() for _lock in locks._locks]
 
     @property

@@ -83,6 +83,8 @@ class Use:
     is_quiet: bool = False
     # the token of the hold whose ticket it brings
     ticket: str = ""
+    # how many are undoing its release and have no answer
+    undos: int = 0
     # the generation that its server wrote its mark over, and whose mark that was
     wrote: tuple[str, int, str] | None = None
     session: MemorySession | None = None

@@ -213,7 +213,8 @@ class World(Lives):
             lambda: attachments.delete(attachment_id=attachment_id, force=force) or True
         )
         if answer is True:
-            use.known = Known.RELEASED
+            # it may be on its way back already
+            use.known = Known.UNDOING if use.undos else Known.RELEASED
             self.check()
 
     # what comes back, and what is held
@@ -225,17 +226,39 @@ class World(Lives):
         if told is None or use.known not in {Known.RELEASED, Known.UNDOING}:
             return
         use.known, use.is_quiet = Known.UNDOING, False
+        use.undos += 1
         answer = self.act(lambda: attachments.undo_release(attachment=told.id))
-        if isinstance(answer, ClonepoolError):
+        use.undos -= 1
+        if _is_answer(answer):
+            self._told_undone(use, told, answer)
+        elif answer is not None and use.known is Known.UNDOING and not use.undos:
+            # one that is still undone by others may come back yet
             use.known = Known.RELEASED
             self.check()
-        elif answer is not None:
-            key = (told.volume_id, told.volume_generation, told.chap)
-            back = (answer.volume_id, answer.volume_generation, answer.chap)
-            assert (told.id, key) == (answer.id, back), "undone to something else"
-            self._check_own(use, answer)
-            use.known, use.told = Known.ATTACHED, answer
+
+    def undo_by_volume(self, use: Use, told: Attachment) -> None:
+        """An operator undoes what a volume was released by, whatever its user asks meanwhile."""
+        attachments = self.life.engine.attachments
+        if use.known in {Known.RELEASED, Known.UNDOING}:
+            use.known, use.is_quiet = Known.UNDOING, False
+        use.undos += 1
+        answer = self.act(lambda: attachments.undo_release(volume_id=told.volume_id))
+        use.undos -= 1
+        if _is_answer(answer) and answer.id == told.id:
+            self._told_undone(use, told, answer)
+        elif answer is not None and use.known is Known.UNDOING and not use.undos:
+            use.known = Known.RELEASED
             self.check()
+
+    def _told_undone(self, use: Use, told: Attachment, answer: Attachment) -> None:
+        key = (told.volume_id, told.volume_generation, told.chap)
+        back = (answer.volume_id, answer.volume_generation, answer.chap)
+        assert (told.id, key) == (answer.id, back), "undone to something else"
+        if use.known is Known.RELEASING:
+            return  # given back once more, by somebody who had his answer before
+        self._check_own(use, answer)
+        use.known, use.told = Known.ATTACHED, answer
+        self.check()
 
     def resume(self, use: Use, *, user: int) -> None:
         """Who released comes again under the same name, perhaps for another system user."""

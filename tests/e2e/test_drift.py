@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -75,6 +76,26 @@ def test_a_target_removed_by_hand_is_made_again_and_its_server_let_in(shared: Si
     wait_for(lambda: exports(shared).keys() == before.keys(), what="the targets again")
     assert mark == read_mark(attachment, len(mark))
     assert "somebody removed them" in wait_for_event(shared, "EXPORTS_MADE_AGAIN").message
+    check_invariants(shared)
+
+
+def test_what_is_changed_in_tgtd_by_hand_is_put_right_beside_live_sessions(shared: Site) -> None:
+    """A stranger let in, and the server's own volume taken away: nobody restarts anything."""
+    pool = shared.pool(shared.image(system_user=CUSTOMER), min_ready=1)
+    attachment = shared.attach(pool)
+    mark = marked(attachment)
+    by_hand = Tgt(address=str(shared.engine.tgtd_folder / "sock.0"))
+    name = shared.volume(attachment.volume_id).object_name
+    target = exports(shared)[name]
+    engine = shared.engine.pid
+    with log_in(attachment) as session:
+        by_hand.bind_initiator(tid=target.tid, name="iqn.2026-01.test:stranger")
+        by_hand.delete_lun(tid=target.tid, lun=RW_LUN)
+        wait_for_event(shared, "EXPORTS_PUT_RIGHT")
+        made = replace(target, in_use=True)
+        wait_for(lambda: exports(shared)[name] == made, what="as it was made")
+        assert mark == bytes(session.read(lun=RW_LUN, lba=0, blocks=1)[: len(mark)])
+    assert engine == shared.engine.pid
     check_invariants(shared)
 
 

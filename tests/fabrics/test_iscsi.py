@@ -18,8 +18,6 @@ from clonepool.errors import (
     Unavailable,
 )
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec
-from clonepool.fabrics.target_table import list_targets
-from clonepool.fabrics.tgt import TgtMode, TgtOp
 from clonepool.testing.fabric_rig import RO, RW, SERVER_A, SERVER_B, Exports, Refused, lun
 from clonepool.testing.initiator import InitiatorError, Session
 from tests.fabrics.raw_login import LoginEnded, RawLogin
@@ -413,29 +411,3 @@ def test_exports_that_are_right_are_not_touched_by_a_restarted_engine(
     assert before == iscsi.tgt.show_targets()
     assert client.is_alive()
     client.close()
-
-
-def test_a_target_removed_by_hand_is_noticed_and_can_be_made_again(
-    iscsi: IscsiRig, exports: Exports
-) -> None:
-    """Its account went with it, so the same access is granted anew; other sessions live on."""
-    kept = attach(iscsi, exports.spec("vol-b-g1"), ACCESS_B)
-    attach(iscsi, exports.spec("vol-a-g1"), ACCESS_A).close()
-    shown = {target.iqn.rpartition(":")[2]: target for target in list_targets(iscsi.tgt)}
-    iscsi.tgt.delete_target(tid=shown["vol-a-g1"].tid)
-    assert {"vol-a-g1", "vol-b-g1"} == iscsi.fabric.list()
-    for _ in range(2):
-        iscsi.fabric.refresh()
-        assert {"vol-b-g1"} == iscsi.fabric.list()
-    attach(iscsi, exports.spec("vol-a-g1"), ACCESS_A).close()
-    assert kept.is_alive()
-    kept.close()
-
-
-def test_a_refresh_lists_nothing(iscsi: IscsiRig, exports: Exports) -> None:
-    """A listing stops all servers' I/O for seconds at thousands of targets."""
-    for number in range(5):
-        iscsi.fabric.export(exports.spec(f"vol-{number}-g1"))
-    iscsi.crash.seen.clear()
-    iscsi.fabric.refresh()
-    assert [(TgtMode.CONNECTION, TgtOp.SHOW)] * 5 == iscsi.crash.seen

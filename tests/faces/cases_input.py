@@ -113,6 +113,11 @@ CASES = (
         "wait_for_ready",
     ),
     _case(
+        "calling a stock low that is never larger is refused",
+        lambda bench: bench.pool(min_ready=2, scrub={"on_low_stock": 3}),
+        "scrub.on_low_stock",
+    ),
+    _case(
         "a word that is not one of a few is refused",
         lambda bench: bench.pool(when_empty="panic"),
         "when_empty",

@@ -63,15 +63,17 @@ def test_a_whole_scrub_policy_and_a_resumed_attachment_reach_the_engine(
     scrub = {
         "maxAge": "7d",
         "maxBytes": "2TiB",
+        "onLowStock": 1,
         "verify": "sample",
         "undoWindow": "12h",
         "windows": ["mon-fri 22:00-06:00"],
     }
     plugin.create("ReplicaPool", plugin.checked("ReplicaPool", {**POOL, "scrub": scrub}))
     declared = engine.pools.one().spec.scrub
-    assert (7 * 86400, 2 * 2**40, "sample", 12 * 3600, ("mon-fri 22:00-06:00",)) == (
+    assert (7 * 86400, 2 * 2**40, 1, "sample", 12 * 3600, ("mon-fri 22:00-06:00",)) == (
         declared.max_age_s,
         declared.max_bytes,
+        declared.on_low_stock,
         declared.verify,
         declared.undo_window_s,
         declared.windows,

@@ -26,7 +26,6 @@ from clonepool.domain.model import (
     ImageSpec,
     ImageVersion,
     MasterImage,
-    Operation,
     PoolCounts,
     PoolSpec,
     Ref,
@@ -44,6 +43,7 @@ from clonepool.domain.states import (
     VersionState,
     VolumeState,
 )
+from clonepool.domain.work import Operation
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
 from clonepool.service.server import EngineServer
 

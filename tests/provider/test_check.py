@@ -119,6 +119,12 @@ def test_all_failures_are_named_at_once_each_with_its_path() -> None:
         ("ReplicaPool", {"name": "web"}, "master_image", "is required"),
         ("ReplicaPool", {**POOL, "min_ready": 9, "max_replicas": 8}, "min_ready", "more than"),
         ("ReplicaPool", {**POOL, "wait_for_ready": 2}, "wait_for_ready", "never be reached"),
+        (
+            "ReplicaPool",
+            {**POOL, "min_ready": 1, "scrub": {"on_low_stock": 2}},
+            "scrub.on_low_stock",
+            "2 is more than min_ready keeps in stock, 1",
+        ),
         ("ReplicaPool", {**POOL, "min_ready": 1.5}, "min_ready", "must be a whole number"),
         ("ReplicaPool", {**POOL, "min_ready": True}, "min_ready", "must be a whole number"),
         ("ReplicaPool", {**POOL, "min_ready": -1}, "min_ready", "less than 0"),

@@ -13,17 +13,13 @@ from clonepool.domain.facts import EngineFacts, FabricFacts, StorageFacts
 from clonepool.domain.model import (
     Attachment,
     AttachmentSpec,
-    Event,
     ImageSpec,
     ImageVersion,
     MasterImage,
-    Operation,
     PageRequest,
     PoolSpec,
     Ref,
     ReplicaPool,
-    ScrubRecord,
-    ScrubRun,
     Server,
     ServerSpec,
     Volume,
@@ -34,6 +30,7 @@ from clonepool.domain.states import (
     Severity,
     VersionState,
 )
+from clonepool.domain.work import Event, Operation, ScrubRecord, ScrubRun
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
 from tests.service.fake_capacities import FakeCapacities
 from tests.service.fake_forecasts import FakeForecasts

@@ -12,12 +12,9 @@ from clonepool.domain.model import (
     Connection,
     ImagePortion,
     ImageVersion,
-    Operation,
     PoolCounts,
     PoolSpec,
     ReplicaPool,
-    ScrubRecord,
-    ScrubRun,
     SystemUser,
     Volume,
 )
@@ -34,6 +31,7 @@ from clonepool.domain.states import (
     VersionState,
     VolumeState,
 )
+from clonepool.domain.work import Operation, ScrubRecord, ScrubRun
 
 NOW = 1_700_000_000.25
 ACME = SystemUser(name="acme", kind=SystemUserKind.CUSTOMER)

@@ -46,6 +46,7 @@ def test_it_is_made_left_alone_and_unmade(
         "on_low_space": True,
         "max_age": None,
         "max_bytes": None,
+        "on_low_stock": None,
         "verify": "none",
         "undo_window": "0s",
         "windows": None,
@@ -61,11 +62,12 @@ def test_it_is_made_left_alone_and_unmade(
 
 
 SCRUB = """scrub = {
-    max_age     = "7d"
-    max_bytes   = "2TiB"
-    verify      = "full"
-    undo_window = "12h"
-    windows     = ["mon-fri 22:00-06:00", "sat,sun 00:00-24:00"]
+    max_age      = "7d"
+    max_bytes    = "2TiB"
+    on_low_stock = 1
+    verify       = "full"
+    undo_window  = "12h"
+    windows      = ["mon-fri 22:00-06:00", "sat,sun 00:00-24:00"]
 }"""
 
 
@@ -78,9 +80,10 @@ def test_a_whole_scrub_policy_and_a_resumed_attachment_are_left_alone(
     project.apply()
     before = project.resources()[ATTACHMENT]
     spec = engine_site.call("GetPool", pb.GetRequest(name="nightly")).spec.scrub
-    assert (7 * 86400, 2 * 2**40, "full", 12 * 3600) == (
+    assert (7 * 86400, 2 * 2**40, 1, "full", 12 * 3600) == (
         spec.max_age_s,
         spec.max_bytes,
+        spec.on_low_stock,
         spec.verify,
         spec.undo_window_s,
     )
@@ -107,7 +110,8 @@ def test_a_state_of_an_older_version_shows_no_change(
     for each in state["resources"]:
         attributes = each["instances"][0]["attributes"]
         attributes.pop("resume_released", None)
-        for name in ("max_age", "max_bytes", "verify", "undo_window", "windows", "assurance"):
+        newer = ("max_age", "max_bytes", "verify", "undo_window", "windows", "assurance")
+        for name in (*newer, "on_low_stock"):
             attributes.get("scrub", {}).pop(name, None)
     (project.folder / "terraform.tfstate").write_text(json.dumps(state))
     project.assert_empty_plan()

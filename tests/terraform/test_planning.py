@@ -52,6 +52,7 @@ def test_defaults_are_in_the_plan_and_outputs_are_not_known() -> None:
         "on_low_space": True,
         "max_age": None,
         "max_bytes": None,
+        "on_low_stock": None,
         "verify": "none",
         "undo_window": "0s",
         "windows": None,

@@ -74,7 +74,7 @@ def _opened(file: str) -> Iterator[IO[str]]:
         with open(file, encoding="utf-8", errors="replace") as lines:
             yield lines
     except FileNotFoundError:
-        raise NotFound(f"there is no file {file}") from None
+        raise NotFound(f"there is no file {file}; `clonepool audit export` writes one") from None
     except OSError as problem:
         raise InvalidArgument(f"{file} can't be read: {problem.strerror}") from None
 

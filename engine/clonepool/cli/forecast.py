@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from clonepool.api.endpoint import client_environment
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.cli import FORESEEN, OK, forecast_report, output
 from clonepool.cli.documents import document
-from clonepool.cli.forecast_holds import Asked, ask
+from clonepool.cli.forecast_holds import ask
+from clonepool.cli.forecast_options import FailOn, ForecastOptions, Wish
 from clonepool.cli.plan_changes import Reading
 from clonepool.cli.plan_files import PULUMI, TERRAFORM, load, read_pulumi, read_terraform
 from clonepool.cli.session import connect
-from clonepool.errors import InvalidArgument, Unavailable
-from clonepool.units import parse_duration
+from clonepool.errors import Unavailable
 
-Format = Literal["table", "markdown", "json"]
-FailOn = Literal["never", "failures", "waits"]
 # "-" is a value here, not an option
 File = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Options = Annotated[ForecastOptions, Parameter(name="*", show_default=False, negative=())]
+_AS_IT_IS: Final = ForecastOptions()
 
 
-def forecast_pulumi(
-    preview: File,
-    /,
-    *,
-    hold: str = "",
-    owner: str = "",
-    ticket: str = "",
-    format: Format = "table",  # noqa: A002 - its flag
-    fail_on: FailOn = "never",
-) -> int:
+def forecast_pulumi(preview: File, /, *, options: Options = _AS_IT_IS) -> int:
     """Say what `pulumi preview --json` will do to storage. Changes nothing.
 
     Without an engine it prints one line and succeeds: a preview must not fail for it.
@@ -41,37 +31,18 @@ def forecast_pulumi(
     ----------
     preview
         The file that `pulumi preview --json` was written to; - reads standard input.
-    hold
-        Hold what the plan's attachments need for so long, such as 30m, and print the ticket.
-    owner
-        Who it is held for, to read in `hold list`.
-    ticket
-        Count on what this ticket holds (default: CLONEPOOL_HOLD; with --hold a new one is made).
-    format
-        table (default), markdown for a comment, or json.
-    fail_on
-        End with exit code 4 when something fails (failures), or also when an attachment has to
-        wait (waits); never by default.
+    options
+        How the plan is foreseen, and what comes of it.
 
     """
-    asked = _asked(hold=hold, owner=owner, ticket=ticket)
+    wish = options.checked()
     plan = load(preview, key="steps", made_by=PULUMI)
     request = pb.ForecastRequest(stop_at_failure=True)
     reading = read_pulumi(plan, path=preview)
-    answer = _show(reading, request, asked, format_=format, apply="pulumi up")
-    return _exit_code(answer, fail_on)
+    return _foresee(reading, request, wish, apply="pulumi up")
 
 
-def forecast_terraform(
-    plan: File,
-    /,
-    *,
-    hold: str = "",
-    owner: str = "",
-    ticket: str = "",
-    format: Format = "table",  # noqa: A002 - its flag
-    fail_on: FailOn = "never",
-) -> int:
+def forecast_terraform(plan: File, /, *, options: Options = _AS_IT_IS) -> int:
     """Say what a Terraform or OpenTofu plan will do to storage. Changes nothing.
 
     Without an engine it prints one line and succeeds: a plan must not fail for it.
@@ -80,60 +51,41 @@ def forecast_terraform(
     ----------
     plan
         The file that `terraform show -json PLAN` was written to; - reads standard input.
-    hold
-        Hold what the plan's attachments need for so long, such as 30m, and print the ticket.
-    owner
-        Who it is held for, to read in `hold list`.
-    ticket
-        Count on what this ticket holds (default: CLONEPOOL_HOLD; with --hold a new one is made).
-    format
-        table (default), markdown for a comment, or json.
-    fail_on
-        End with exit code 4 when something fails (failures), or also when an attachment has to
-        wait (waits); never by default.
+    options
+        How the plan is foreseen, and what comes of it.
 
     """
-    asked = _asked(hold=hold, owner=owner, ticket=ticket)
+    wish = options.checked()
     document_ = load(plan, key="resource_changes", made_by=TERRAFORM)
     request = pb.ForecastRequest()
     reading = read_terraform(document_, path=plan)
-    answer = _show(reading, request, asked, format_=format, apply="terraform apply")
-    return _exit_code(answer, fail_on)
+    return _foresee(reading, request, wish, apply="terraform apply")
 
 
-def _asked(*, hold: str, owner: str, ticket: str) -> Asked:
-    if hold and ticket:
-        raise InvalidArgument.field("--hold", "makes a ticket; leave out --ticket, or this")
-    if owner and not hold:
-        raise InvalidArgument.field("--owner", "is whom --hold holds for; give that, or leave it")
-    if hold:
-        duration_s = parse_duration(hold, field="--hold")
-        if duration_s < 1:
-            raise InvalidArgument.field("--hold", f"{hold} must be at least 1 second")
-        return Asked(duration_s=duration_s, owner=owner)
-    return Asked(ticket=ticket or client_environment().hold)
+def _foresee(reading: Reading, request: pb.ForecastRequest, wish: Wish, *, apply: str) -> int:
+    return _exit_code(_show(reading, request, wish, apply=apply), wish.fail_on)
 
 
 def _show(
-    reading: Reading, request: pb.ForecastRequest, asked: Asked, *, format_: Format, apply: str
+    reading: Reading, request: pb.ForecastRequest, wish: Wish, *, apply: str
 ) -> pb.ForecastResponse | None:
     """Print the forecast; None where no engine answered."""
     request.changes.extend(reading.changes)
     try:
         with connect() as client:
-            answer = ask(client, request, asked)
+            answer = ask(client, request, wish.asked)
     except Unavailable as error:
         line = f"no forecast: {' '.join(str(error).split())}"
-        if format_ == "json":
+        if wish.format == "json":
             output.print_json({"forecast": None, "hold": None, "notes": [*reading.notes, line]})
         else:
             print(line)
         return None
     made, hold, notes = answer.forecast, answer.hold, [*answer.notes, *reading.notes]
-    if format_ == "json":
+    if wish.format == "json":
         held = document(hold) if hold is not None else None
         output.print_json({"forecast": document(made), "hold": held, "notes": notes})
-    elif format_ == "markdown":
+    elif wish.format == "markdown":
         print(forecast_report.markdown(made, notes, hold=hold, apply=apply))
     else:
         _print_tables(made, notes, hold=hold, apply=apply)

@@ -203,6 +203,7 @@ def _pool(values: Mapping[str, Any]) -> pb.PoolSpec:
             undo_window_s=parse_duration(scrub.get("undo_window") or "0s", field="undo_window"),
             windows=scrub.get("windows") or (),
             assurance=scrub.get("assurance") or "",
+            on_low_stock=_count(scrub, "on_low_stock") or 0,
         ),
     )
 

@@ -23,6 +23,8 @@ class ScrubOptions:
         Scrub too when the oldest was released so long ago, such as 7d.
     scrub_max_bytes
         Scrub too when the released volumes are so large together, such as 1TiB.
+    scrub_low_stock
+        Scrub too when fewer are ready than this, at most min-ready, and no more clones fit.
     scrub_window
         When scrubbing may run, UTC: 22:00-06:00, or "mon-fri 22:00-06:00"; may be repeated.
     scrub_method
@@ -41,6 +43,7 @@ class ScrubOptions:
     scrub_threshold: Count = 0
     scrub_max_age: str = ""
     scrub_max_bytes: str = ""
+    scrub_low_stock: Count = 0
     scrub_window: tuple[str, ...] = ()
     scrub_method: str = ""
     verify: str = ""
@@ -61,6 +64,7 @@ class ScrubOptions:
             undo_window_s=parse_duration(self.undo_window or "0s", field="--undo-window"),
             windows=self.scrub_window,
             assurance=self.assurance,
+            on_low_stock=self.scrub_low_stock,
         )
 
 
@@ -71,6 +75,8 @@ def scrub_text(policy: Any) -> str:
         causes.append(f"at {words.size(policy.max_bytes)}")
     if policy.max_age_s:
         causes.append(f"{format_duration(policy.max_age_s)} after a release")
+    if policy.on_low_stock:
+        causes.append(f"below {policy.on_low_stock} ready")
     parts = [" or ".join(causes), policy.method]
     if policy.verify != "none":
         parts.append(f"read back ({policy.verify})")

@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from clonepool.controllers.claiming import claimed, tell_resumed
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
+from clonepool.controllers.grants import Grants
 from clonepool.crash_points import Point, reach
 from clonepool.domain.content import attachment_document, canonical, digest
 from clonepool.domain.model import (
     Attachment,
     AttachmentSpec,
     ChapAccount,
-    Connection,
     PageRequest,
     Ref,
 )
@@ -28,7 +29,6 @@ from clonepool.errors import (
     ClonepoolError,
     FailedPrecondition,
     InvalidArgument,
-    NotFound,
 )
 from clonepool.fabrics.base import Fabric
 from clonepool.store import (
@@ -41,7 +41,6 @@ from clonepool.store import (
 )
 from clonepool.store.attachments import Held
 from clonepool.store.writer import Transaction
-from clonepool.units import format_duration
 
 log = logging.getLogger(__name__)
 # 16 characters in base64: 12 to 16 are what every initiator accepts
@@ -57,8 +56,7 @@ class Attachments:
         self._context = context
         self._exports = exports
         self._tidied_at = 0.0
-        self._granted: list[str] = []
-        self._noting = threading.Lock()
+        self._grants = Grants(context, exports)
 
     def create(self, *, spec: AttachmentSpec, token: str, hold: str = "") -> Attachment:
         """Allocate, or take a place in the queue; repeat to poll. The answer has the secret.
@@ -82,7 +80,7 @@ class Attachments:
         # held from before the claim: nobody can release what is still being granted
         with self._lock(attachment_id):
             held, note = self._context.state.write(
-                lambda transaction: _claimed(transaction, request)
+                lambda transaction: claimed(transaction, request)
             )
             self._context.signals.plan.set()
             if held.attachment.id == attachment_id:
@@ -93,7 +91,7 @@ class Attachments:
         """A refusal that no repetition can mend leaves nothing behind: the caller has no id yet."""
         try:
             return self._granted_or_waiting(held)
-        except (AlreadyExists, FailedPrecondition, InvalidArgument):
+        except _NO_REPETITION_MENDS:
             self._begin_release(held)
             self._finish_release(held)
             raise
@@ -103,52 +101,31 @@ class Attachments:
             held = self._get_held(Ref(id=attachment_id))
             return self._granted_or_waiting(held)
 
+    def _grant_what_was_left(self, attachment_id: str) -> None:
+        """Finish a grant that a crash cut off; one that is refused is taken back, as it would be.
+
+        Unless a server is logged in: then its caller was told, which only was not noted any more.
+        """
+        with self._lock(attachment_id):
+            held = self._get_held(Ref(id=attachment_id))
+            if held.volume_state != VolumeState.ATTACHING:
+                return
+            try:
+                self._granted_or_waiting(held)
+            except _NO_REPETITION_MENDS as error:
+                if self._context.drivers.fabric(held.fabric).sessions(held.target):
+                    self._grants.note(attachment_id)
+                    raise
+                self._begin_release(held, why=f"it can't be had: {error}")
+                self._finish_release(held)
+
     def _granted_or_waiting(self, held: Held) -> Attachment:
         if held.attachment.state is not AttachmentState.ATTACHED:
             return held.attachment
-        connection = self._grant(held)
+        connection = self._grants.grant(held)
         if held.volume_state == VolumeState.ATTACHING:
-            self._note_granted(held.attachment.id)
-        return self._full(held, connection)
-
-    def _note_granted(self, attachment_id: str) -> None:
-        """Not waited for: the claim is durable, and after a crash it is granted again.
-
-        What is granted until the next commit is noted by one change.
-        """
-        with self._noting:
-            self._granted.append(attachment_id)
-            if len(self._granted) > 1:
-                return
-        self._context.state.defer(self._write_granted)
-
-    def _write_granted(self, transaction: Transaction) -> None:
-        with self._noting:
-            granted, self._granted = self._granted, []
-        release.mark_allocated(transaction, attachment_ids=granted, now=self._context.now())
-
-    def _grant(self, held: Held) -> Connection:
-        if held.attachment.resumed_release is None:
-            return self._grant_now(held)
-        with self._context.targets.of(held.target):
-            return self._grant_now(held)
-
-    def _grant_now(self, held: Held) -> Connection:
-        fabric = self._context.drivers.fabric(held.fabric)
-        spec = self._exports.of_held(held)
-        access = self._exports.access(held)
-        reach(Point.GRANTING)
-        try:
-            connection = fabric.grant(spec, access)
-        except NotFound:
-            # the fabric lost the export a moment ago and the watcher has not come round yet, or a
-            # released volume comes back
-            reach(Point.GRANTING)
-            fabric.export(spec)
-            reach(Point.EXPORTED_AGAIN)
-            connection = fabric.grant(spec, access)
-        reach(Point.GRANTED)
-        return connection
+            self._grants.note(held.attachment.id)
+        return self._grants.full(held, connection)
 
     def _digest(self, spec: AttachmentSpec, document: Mapping[str, Any]) -> str:
         fingerprint = self._context.state.secrets.fingerprint(spec.chap.secret)
@@ -169,7 +146,7 @@ class Attachments:
     def get(self, *, ref: Ref) -> Attachment:
         """One attachment, secret included. Raises NotFound."""
         held = self._get_held(ref)
-        return self._full(held, self._connection(held))
+        return self._grants.full(held, self._grants.connection(held))
 
     def list(
         self, *, page: PageRequest, pool: str = "", server: str = ""
@@ -183,22 +160,12 @@ class Attachments:
 
     def _described(self, held: Held) -> Attachment:
         try:
-            connection = self._connection(held)
+            connection = self._grants.connection(held)
         except ClonepoolError:
             # a fabric that is away must not hide who holds what
             connection = None
         account = ChapAccount(username=held.chap_username, secret="")
         chap = None if held.chap_mode is ChapMode.NONE or not held.target else account
-        return replace(held.attachment, connection=connection, chap=chap)
-
-    def _connection(self, held: Held) -> Connection | None:
-        if not held.target:
-            return None
-        fabric = self._context.drivers.fabric(held.fabric)
-        return fabric.connection(self._exports.of_held(held))
-
-    def _full(self, held: Held, connection: Connection | None) -> Attachment:
-        chap = self._exports.chap(held) if held.target else None
         return replace(held.attachment, connection=connection, chap=chap)
 
     def _get_held(self, ref: Ref) -> Held:
@@ -258,7 +225,7 @@ class Attachments:
             with self._lock(held.attachment.id):
                 fresh = self._get_held(Ref(id=held.attachment.id))
                 if fresh.attachment.state is AttachmentState.ATTACHED:
-                    self._grant(fresh)
+                    self._grants.grant(fresh)
 
     def _of_server(self, server_id: str) -> Sequence[Held]:
         with self._context.state.read() as session:
@@ -296,7 +263,7 @@ class Attachments:
             )
             if undone:
                 held = attachments.in_transaction(transaction, attachment_id=attachment_id, now=now)
-                _tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
+                tell_resumed(transaction, held, reason="RELEASE_UNDONE", now=now)
             return attachment_id, undone
 
         attachment_id, undone = self._context.state.write(change)
@@ -331,12 +298,21 @@ class Attachments:
         )
         raise FailedPrecondition(text, reason="SERVER_BUSY", retry_after_s=5)
 
-    def _begin_release(self, held: Held) -> None:
-        self._context.state.write(
-            lambda transaction: release.begin(
-                transaction, attachment_id=held.attachment.id, now=self._context.now()
-            )
-        )
+    def _begin_release(self, held: Held, *, why: str = "") -> None:
+        """Write the intent; ``why`` is told where nobody asked for it."""
+
+        def change(transaction: Transaction) -> None:
+            release.begin(transaction, attachment_id=held.attachment.id, now=self._context.now())
+            if why:
+                self._context.note(
+                    transaction,
+                    subject=f"attachment/{held.attachment.spec.name}",
+                    reason="TAKEN_BACK",
+                    message=f"taken back, nobody was told of it: {why}",
+                    severity=Severity.WARNING,
+                )
+
+        self._context.state.write(change)
 
     def _finish_release(self, held: Held) -> None:
         fabric: Fabric = self._context.drivers.fabric(held.fabric)
@@ -371,7 +347,7 @@ class Attachments:
         for held in detaching:
             self._tidy_one(held, lambda each: self.delete(attachment_id=each, force=True))
         for held in attaching:
-            self._tidy_one(held, self._create_again)
+            self._tidy_one(held, self._grant_what_was_left)
         if expired:
             self._context.state.write(self._drop_expired)
 
@@ -394,51 +370,8 @@ class Attachments:
         return self._context.locks.of(attachment_id)
 
 
+# refusals: who was told of one has nothing to give back
+_NO_REPETITION_MENDS = (AlreadyExists, FailedPrecondition, InvalidArgument)
 # a grant or release that takes longer was left by a crash or an error
 _LEFT_BEHIND_S = 5.0
 _TIDY_INTERVAL_S = 2.0
-
-
-def _claimed(transaction: Transaction, request: allocation.ClaimRequest) -> tuple[Held, str]:
-    """What there is, and why the request's ticket was no use to a new attachment."""
-    claimed = allocation.claim(transaction, request)
-    held = attachments.in_transaction(
-        transaction, attachment_id=claimed.attachment_id, now=request.now
-    )
-    subject = f"attachment/{held.attachment.spec.name}"
-    if held.attachment.allocated_at == request.now and held.attachment.resumed_release:
-        _tell_resumed(transaction, held, reason="RESUMED", now=request.now)
-    elif held.attachment.allocated_at == request.now:
-        text = (
-            f"server {held.attachment.server_name} of {held.attachment.system_user} got volume "
-            f"{held.attachment.volume_id}{_by_ticket(request, claimed)}"
-        )
-        events.add(transaction, now=request.now, subject=subject, reason="ATTACHED", message=text)
-    if claimed.note:
-        text = f"{claimed.note}; it goes on as one without a ticket"
-        events.add(
-            transaction,
-            now=request.now,
-            subject=subject,
-            reason="HOLD_UNUSED",
-            message=text,
-            severity=Severity.WARNING,
-        )
-    return held, claimed.note
-
-
-def _by_ticket(request: allocation.ClaimRequest, claimed: allocation.Claimed) -> str:
-    if claimed.left is None:
-        return ""
-    return f" by ticket {request.hold}, which has {claimed.left} more of pool {request.spec.pool}"
-
-
-def _tell_resumed(transaction: Transaction, held: Held, *, reason: str, now: float) -> None:
-    attachment = held.attachment
-    ago = format_duration(max(0.0, now - (attachment.resumed_release or now)))
-    text = (
-        f"server {attachment.server_name} of {attachment.system_user} resumes the volume released "
-        f"{ago} ago, {attachment.volume_id} generation {attachment.volume_generation}"
-    )
-    subject = f"attachment/{attachment.spec.name}"
-    events.add(transaction, now=now, subject=subject, reason=reason, message=text)

@@ -7,9 +7,10 @@ from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
 from clonepool.controllers.worker import Control, Finish
 from clonepool.crash_points import Point, reach
-from clonepool.domain.model import Operation, Volume
+from clonepool.domain.model import Volume
 from clonepool.domain.policy import MAX_POOL_FAILURES, backoff_s
 from clonepool.domain.states import CloneMode, Severity, VolumeState
+from clonepool.domain.work import Operation
 from clonepool.errors import STORAGE_FULL, ClonepoolError, Unavailable
 from clonepool.store import clone_work, events, operations, pools, volumes
 from clonepool.store.clone_work import CloneWork

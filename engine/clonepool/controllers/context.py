@@ -11,6 +11,7 @@ from clonepool.controllers.drivers import Drivers
 from clonepool.domain.states import Severity
 from clonepool.store import events
 from clonepool.store.state import State
+from clonepool.store.writer import Transaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +89,28 @@ class Context:
     ) -> Future[None]:
         """Append an event of its own; the future is for who must know that it is durable."""
         return self.state.submit(
-            lambda transaction: events.add(
-                transaction,
-                now=self.now(),
-                subject=subject,
-                reason=reason,
-                message=message,
-                severity=severity,
+            lambda transaction: self.note(
+                transaction, subject=subject, reason=reason, message=message, severity=severity
             )
+        )
+
+    def note(
+        self,
+        transaction: Transaction,
+        *,
+        subject: str,
+        reason: str,
+        message: str,
+        severity: Severity = Severity.INFO,
+    ) -> None:
+        """Append an event to the change that it tells of."""
+        events.add(
+            transaction,
+            now=self.now(),
+            subject=subject,
+            reason=reason,
+            message=message,
+            severity=severity,
         )
 
     def now(self) -> float:

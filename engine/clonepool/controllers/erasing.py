@@ -11,9 +11,10 @@ from clonepool.controllers.read_back import Object, read_back
 from clonepool.controllers.worker import Control
 from clonepool.crash_points import Point, reach
 from clonepool.domain import names
-from clonepool.domain.model import ImageVersion, ScrubRun, Volume
+from clonepool.domain.model import ImageVersion, Volume
 from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import CloneMode, ScrubMethod, VerifyMode
+from clonepool.domain.work import ScrubRun
 from clonepool.errors import NotFound
 from clonepool.store import scrub_records
 

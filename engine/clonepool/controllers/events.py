@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from clonepool.controllers.context import Context
-from clonepool.domain.model import Event
+from clonepool.domain.work import Event
 from clonepool.store import events, operations
 
 # a watcher looks so often; an event is seen at most that much later

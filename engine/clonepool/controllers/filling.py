@@ -9,7 +9,7 @@ from clonepool.controllers import space
 from clonepool.controllers.context import Context
 from clonepool.controllers.scrub import Scrub
 from clonepool.domain.model import ImageVersion, ReplicaPool
-from clonepool.domain.policy import NOTHING, FillPlan, Stock, plan_fill
+from clonepool.domain.policy import NOTHING, FillPlan, Stock, early_trigger, plan_fill
 from clonepool.domain.states import Severity, VolumeState
 from clonepool.errors import ClonepoolError
 from clonepool.store import events, pools, volumes
@@ -90,13 +90,13 @@ class Filling:
             self._note_space(pool, "", reason="SPACE_FOUND", message=text)
 
     def _short_of_space(self, pool: ReplicaPool, room: space.Room) -> None:
-        counts = pool.counts
-        starving = counts.waiting > 0 or counts.of(VolumeState.READY) == 0
-        released = counts.of(VolumeState.RELEASED)
-        early = starving and released > 0 and pool.spec.scrub.on_low_space
-        if early and self._scrub.start_for_space(pool, room.text):
-            return
-        text = f"{room.text}; {_way_out(pool, room, released, early=early)}"
+        released, why_not = pool.counts.of(VolumeState.RELEASED), ""
+        trigger = early_trigger(pool.spec.scrub, Stock.of(pool.counts), fits=room.clones)
+        if trigger and released:
+            why_not = self._scrub.start_early(pool, trigger, figures=room.text)
+            if not why_not:
+                return
+        text = f"{room.text}; {_way_out(pool, room, released, why_not)}"
         message = f"pool {pool.spec.name} can't be filled: {text}"
         self._note_space(pool, text, reason=space.NO_SPACE, message=message)
 
@@ -185,9 +185,9 @@ def _plan_now(
     return plan_fill(fresh.spec, Stock.of(fresh.counts))
 
 
-def _way_out(pool: ReplicaPool, room: space.Room, released: int, *, early: bool) -> str:
+def _way_out(pool: ReplicaPool, room: space.Room, released: int, why_not: str) -> str:
     if not released:
         return f"{room.way_out} or lower min_ready"
-    if early:
-        return f"the undo_window of its {released} released volumes is open; {room.way_out}"
+    if why_not:
+        return f"{why_not}; {room.way_out}"
     return f"run `clonepool scrub run {pool.spec.name}` to reuse its {released} released volumes"

@@ -6,14 +6,8 @@ from collections.abc import Sequence
 
 from clonepool.controllers.context import Context
 from clonepool.domain.content import digest, image_content
-from clonepool.domain.model import (
-    ImageSpec,
-    ImageVersion,
-    MasterImage,
-    Operation,
-    PageRequest,
-    Ref,
-)
+from clonepool.domain.model import ImageSpec, ImageVersion, MasterImage, PageRequest, Ref
+from clonepool.domain.work import Operation
 from clonepool.store import events, images, operations
 from clonepool.store.writer import Transaction
 

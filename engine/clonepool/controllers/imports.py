@@ -7,13 +7,14 @@ from clonepool.controllers.context import Context
 from clonepool.controllers.worker import Control, Finish
 from clonepool.crash_points import Point, reach
 from clonepool.domain import names
-from clonepool.domain.model import ImagePortion, ImageSpec, ImageVersion, Operation, PortionSpec
+from clonepool.domain.model import ImagePortion, ImageSpec, ImageVersion, PortionSpec
 from clonepool.domain.policy import backoff_s
 from clonepool.domain.states import PortionRole, Severity, VersionState
+from clonepool.domain.work import Operation
 from clonepool.errors import Aborted, ClonepoolError, ResourceExhausted, Unavailable
 from clonepool.importer.limits import ImportLimits, admit_all
 from clonepool.importer.pipeline import import_portion
-from clonepool.store import events, images
+from clonepool.store import images
 from clonepool.store.writer import Transaction
 
 # what may pass by itself is tried again so often; anything else is the declaration's fault
@@ -43,9 +44,8 @@ class ImportImage:
                 transaction, version_id=version.id, read_only=read_only, writable=writable
             )
             text = f"version {version.number} of master image {spec.name} is imported"
-            events.add(
+            self._context.note(
                 transaction,
-                now=self._context.now(),
                 subject=operation.subject,
                 reason="IMAGE_IMPORTED",
                 message=text,
@@ -93,9 +93,8 @@ class ImportImage:
         if passing and operation.attempt < _MAX_ATTEMPTS:
             return self._context.now() + backoff_s(attempt=operation.attempt)
         images.fail_import(transaction, version_id=operation.key, error=str(error))
-        events.add(
+        self._context.note(
             transaction,
-            now=self._context.now(),
             subject=operation.subject,
             reason="IMPORT_FAILED",
             message=str(error),

@@ -17,7 +17,7 @@ from clonepool.domain.drift import (
 )
 from clonepool.domain.states import Severity
 from clonepool.errors import NotFound
-from clonepool.store import drift, events, operations, pools, volumes
+from clonepool.store import drift, operations, pools, volumes
 from clonepool.store.writer import Transaction
 
 
@@ -72,7 +72,13 @@ class LostObjects:
             f"was {row.state} and is faulty: {text}; it is not handed out, "
             f"`clonepool scrub run {volume.pool_name}` replaces it"
         )
-        self._tell(transaction, f"volume/{row.id}", reason, message)
+        self._context.note(
+            transaction,
+            subject=f"volume/{row.id}",
+            reason=reason,
+            message=message,
+            severity=Severity.ERROR,
+        )
         return True
 
     def _tell_holder(
@@ -86,7 +92,13 @@ class LostObjects:
             "put the file back with the server logged out, or release the attachment "
             f"(`clonepool release {attachment}`)"
         )
-        self._tell(transaction, f"volume/{row.id}", reason, message)
+        self._context.note(
+            transaction,
+            subject=f"volume/{row.id}",
+            reason=reason,
+            message=message,
+            severity=Severity.ERROR,
+        )
 
     def _unexport(self, row: VolumeRow) -> None:
         """Only now: nobody can claim it any more."""
@@ -97,8 +109,12 @@ class LostObjects:
     def _volume_back(self, transaction: Transaction, row: VolumeRow) -> None:
         if drift.note_volume(transaction, row=row, error=""):
             text = f"object {row.name} is there again, of the size that it should have"
-            subject = f"volume/{row.id}"
-            self._tell(transaction, subject, "OBJECT_BACK", text, severity=Severity.INFO)
+            self._context.note(
+                transaction,
+                subject=f"volume/{row.id}",
+                reason="OBJECT_BACK",
+                message=text,
+            )
 
     def _stop_pools(self, transaction: Transaction, row: PortionRow, text: str) -> None:
         if not drift.note_version(transaction, row=row, error=text):
@@ -107,21 +123,37 @@ class LostObjects:
             f"version {row.number}: {text}; put the file back, or give the image new content: no "
             "replica can be made of it meanwhile"
         )
-        self._tell(transaction, f"image/{row.image}", "IMAGE_OBJECT_LOST", message)
+        self._context.note(
+            transaction,
+            subject=f"image/{row.image}",
+            reason="IMAGE_OBJECT_LOST",
+            message=message,
+            severity=Severity.ERROR,
+        )
         for pool_id, name, _stopped in drift.pools_of_version(transaction, row=row):
             if pools.stop(transaction, pool_id=pool_id, reason=text):
                 message = (
                     f"pool {name} stopped filling: {text}; it goes on by itself when the file is "
                     f"back, else give the image new content and run `clonepool pool reset {name}`"
                 )
-                self._tell(transaction, f"pool/{name}", "POOL_STOPPED", message)
+                self._context.note(
+                    transaction,
+                    subject=f"pool/{name}",
+                    reason="POOL_STOPPED",
+                    message=message,
+                    severity=Severity.ERROR,
+                )
 
     def _portion_back(self, transaction: Transaction, row: PortionRow) -> None:
         if not drift.note_version(transaction, row=row, error=""):
             return
         text = f"version {row.number}: object {row.name} is there again"
-        subject = f"image/{row.image}"
-        self._tell(transaction, subject, "IMAGE_OBJECT_BACK", text, severity=Severity.INFO)
+        self._context.note(
+            transaction,
+            subject=f"image/{row.image}",
+            reason="IMAGE_OBJECT_BACK",
+            message=text,
+        )
         for pool_id, name, stopped in drift.pools_of_version(transaction, row=row):
             if stopped != row.error:
                 # it stopped for another reason, which is not mended by this
@@ -129,26 +161,12 @@ class LostObjects:
             pools.reset(transaction, pool_id=pool_id)
             operations.defer_of_pool(transaction, pool_id=pool_id, run_after=self._context.now())
             text = f"filling starts again: object {row.name} is there again"
-            subject = f"pool/{name}"
-            self._tell(transaction, subject, "POOL_RESET", text, severity=Severity.INFO)
-
-    def _tell(
-        self,
-        transaction: Transaction,
-        subject: str,
-        reason: str,
-        message: str,
-        *,
-        severity: Severity = Severity.ERROR,
-    ) -> None:
-        events.add(
-            transaction,
-            now=self._context.now(),
-            subject=subject,
-            reason=reason,
-            message=message,
-            severity=severity,
-        )
+            self._context.note(
+                transaction,
+                subject=f"pool/{name}",
+                reason="POOL_RESET",
+                message=text,
+            )
 
 
 def _size(backend: StorageBackend, name: str) -> int | None:

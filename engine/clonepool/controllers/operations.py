@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clonepool.controllers.context import Context
-from clonepool.domain.model import Operation, PageRequest, Ref
+from clonepool.domain.model import PageRequest, Ref
 from clonepool.domain.states import OperationState
+from clonepool.domain.work import Operation
 from clonepool.errors import FailedPrecondition
 from clonepool.store import operations
 

@@ -13,7 +13,7 @@ from clonepool.domain.drift import Orphan, list_names, waited_s, why_held
 from clonepool.domain.model import PageRequest
 from clonepool.domain.states import Severity
 from clonepool.errors import ClonepoolError, FailedPrecondition, InvalidArgument, NotFound
-from clonepool.store import events, orphans
+from clonepool.store import orphans
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration, format_size
 
@@ -117,7 +117,13 @@ class Orphans:
                 orphans.keep(transaction, orphan)
             orphans.forget(transaction, storage=storage, names=gone)
             for reason, message, severity in self._messages(new, newly_held, gone):
-                self._tell(transaction, storage, reason, message, severity)
+                self._context.note(
+                    transaction,
+                    subject=f"storage/{storage}",
+                    reason=reason,
+                    message=message,
+                    severity=severity,
+                )
 
         self._context.state.write(change)
 
@@ -170,7 +176,13 @@ class Orphans:
         def change(transaction: Transaction) -> None:
             orphans.forget(transaction, storage=orphan.storage, names=[orphan.name])
             text = f"deleted {orphan.name} ({format_size(orphan.used_bytes)}): {why}"
-            self._tell(transaction, orphan.storage, "ORPHAN_DELETED", text, Severity.WARNING)
+            self._context.note(
+                transaction,
+                subject=f"storage/{orphan.storage}",
+                reason="ORPHAN_DELETED",
+                message=text,
+                severity=Severity.WARNING,
+            )
 
         self._context.state.write(change)
         return True
@@ -181,23 +193,6 @@ class Orphans:
         if has_row:
             orphans.forget(transaction, storage=orphan.storage, names=[orphan.name])
         return has_row
-
-    def _tell(
-        self,
-        transaction: Transaction,
-        storage: str,
-        reason: str,
-        message: str,
-        severity: Severity,
-    ) -> None:
-        events.add(
-            transaction,
-            now=self._context.now(),
-            subject=f"storage/{storage}",
-            reason=reason,
-            message=message,
-            severity=severity,
-        )
 
 
 def _was_held(known: Mapping[str, Orphan], name: str) -> bool:

@@ -134,16 +134,25 @@ class Reconcile:
             del self._compared_at[f"fabric/{name}"]
             return
         before = self._fabric_rows(name)
-        fabric.refresh()
+        changed = fabric.refresh()
         targets = fabric.list()
         after = self._fabric_rows(name)
         found = compare_fabric(targets, before=before, after=after)
+        self._tell_put_right(name, changed)
         self._make_again(name, fabric, found.lost)
         self._remove_strays(name, fabric, found.strays, rows=after)
 
     def _fabric_rows(self, name: str) -> frozenset[VolumeRow]:
         with self._context.state.read() as session:
             return drift.rows_of_fabric(session, fabric=name)
+
+    def _tell_put_right(self, name: str, changed: frozenset[str]) -> None:
+        if changed:
+            text = (
+                f"somebody changed exports of fabric {name} by hand: who is let in, their LUNs or "
+                f"accounts, or others' sessions; put right: {list_names(changed)}"
+            )
+            self._tell(name, "EXPORTS_PUT_RIGHT", text)
 
     def _make_again(self, name: str, fabric: Fabric, lost: frozenset[str]) -> None:
         made = self._exports.remake(name, fabric, lost=lost)

@@ -9,11 +9,18 @@ from datetime import UTC, datetime
 
 from clonepool import windows
 from clonepool.controllers.context import Context
-from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool, ScrubRecord, ScrubRun
-from clonepool.domain.policy import Backlog, Stock, recycle_quota, scrub_trigger
+from clonepool.domain.model import PageRequest, PoolCounts, Ref, ReplicaPool
+from clonepool.domain.policy import (
+    KEEPS_TO_WINDOWS,
+    Backlog,
+    Stock,
+    recycle_quota,
+    scrub_trigger,
+)
 from clonepool.domain.states import AfterScrub, Severity, VolumeState
+from clonepool.domain.work import ScrubRecord, ScrubRun
 from clonepool.errors import FailedPrecondition
-from clonepool.store import events, pools, scrub_records, scrubs, volumes
+from clonepool.store import pools, scrub_records, scrubs, volumes
 from clonepool.store.scrubs import Order
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration, format_size
@@ -21,6 +28,7 @@ from clonepool.units import format_duration, format_size
 log = logging.getLogger(__name__)
 # a deleted pool can't be named any more: what could not be scrubbed is tried again by itself
 _TRY_AGAIN_S = 600.0
+_EARLY = frozenset({"low_space", "low_stock"})
 
 
 class Scrub:
@@ -28,7 +36,7 @@ class Scrub:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._told_of_window: set[str] = set()
+        self._told_of_window: dict[tuple[str, bool], float] = {}
 
     def start(self, *, pool: str) -> ScrubRun | None:
         """Scrub what is released in ``pool`` (name), and what is faulty; None when nothing is.
@@ -53,34 +61,47 @@ class Scrub:
             )
         trigger = scrub_trigger(pool.spec.scrub, backlog)
         if not trigger:
-            self._told_of_window.discard(pool.id)
             return False
         text = _why(pool, trigger, backlog)
-        if not windows.is_open(pool.spec.scrub.windows, at=now):
-            self._put_off(pool, text)
+        if self._waits_for_window(pool, trigger, text):
             return False
-        self._told_of_window.discard(pool.id)
         return self._start(pool, self._order(pool, trigger), message=text) is not None
 
-    def _put_off(self, pool: ReplicaPool, why: str) -> None:
-        if pool.id in self._told_of_window:
-            return
-        self._told_of_window.add(pool.id)
-        opens = windows.next_opening(pool.spec.scrub.windows, at=self._context.now())
+    def _waits_for_window(self, pool: ReplicaPool, trigger: str, why: str) -> str:
+        """Until when a run is put off, "" where it is not; told once for each opening."""
+        policy, now = pool.spec.scrub, self._context.now()
+        if trigger not in KEEPS_TO_WINDOWS or windows.is_open(policy.windows, at=now):
+            return ""
+        opens = windows.next_opening(policy.windows, at=now)
         at = datetime.fromtimestamp(opens, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
-        self._context.tell(
-            subject=f"pool/{pool.spec.name}",
-            reason="SCRUB_PUT_OFF",
-            message=f"a scrub is due and waits for its window, which opens at {at}: {why}",
-        )
+        # stock may be low while something else waits for the same window
+        told = (pool.id, trigger == "low_stock")
+        if self._told_of_window.get(told) != opens:
+            self._told_of_window[told] = opens
+            self._context.tell(
+                subject=f"pool/{pool.spec.name}",
+                reason="SCRUB_PUT_OFF",
+                message=f"a scrub is due and waits for its window, which opens at {at}: {why}",
+            )
+        return at
 
-    def start_for_space(self, pool: ReplicaPool, figures: str) -> bool:
-        """Scrub early, windows or not: a pool must not starve on its own released volumes.
+    def start_early(self, pool: ReplicaPool, trigger: str, *, figures: str) -> str:
+        """Scrub before its time what a pool has released, where no more clones fit.
 
-        False where none may be taken: what can still be undone is left alone.
+        Returns "" where a run was started, else why it was not: what can still be undone is left
+        alone, and a run that nobody waits for keeps to its windows.
         """
-        order = self._order(pool, "low_space")
-        return self._start(pool, order, message=f"early, for space: {figures}") is not None
+        message = f"early, for space: {figures}"
+        if trigger == "low_stock":
+            ready, least = max(0, Stock.of(pool.counts).to_come), pool.spec.scrub.on_low_stock
+            message = f"early, for stock: {ready} to be had, on_low_stock is {least}; {figures}"
+        released = pool.counts.of(VolumeState.RELEASED)
+        opens = self._waits_for_window(pool, trigger, message)
+        if opens:
+            return f"its {released} released volumes are scrubbed from {opens} on"
+        if self._start(pool, self._order(pool, trigger), message=message) is not None:
+            return ""
+        return f"the undo_window of its {released} released volumes is open"
 
     def start_for_deletion(self, pool: ReplicaPool) -> None:
         """Scrub what a deleted pool left; what could not be scrubbed is tried now and then."""
@@ -177,7 +198,7 @@ class Scrub:
             )
             if run_id is not None:
                 count = scrubs.get_run(transaction.session, run_id=run_id).volumes
-                early = order.trigger == "low_space"
+                early = order.trigger in _EARLY
                 self._tell(transaction, pool, count, message, early=early)
             return run_id
 
@@ -201,9 +222,8 @@ class Scrub:
         *,
         early: bool,
     ) -> None:
-        events.add(
+        self._context.note(
             transaction,
-            now=self._context.now(),
             subject=f"pool/{pool.spec.name}",
             reason="SCRUB_STARTED",
             message=f"scrubbing {count} volumes by {pool.spec.scrub.method}: {message}",

@@ -7,16 +7,11 @@ from clonepool.controllers.context import Context
 from clonepool.controllers.erasing import Erasing
 from clonepool.controllers.worker import Control, Finish
 from clonepool.crash_points import Point, reach
-from clonepool.domain.model import (
-    ImageVersion,
-    Operation,
-    ReplicaPool,
-    ScrubRun,
-    Volume,
-)
+from clonepool.domain.model import ImageVersion, ReplicaPool, Volume
 from clonepool.domain.policy import KEEPS_TO_WINDOWS, MAX_SCRUB_ATTEMPTS, backoff_s
 from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VerifyMode, VolumeState
+from clonepool.domain.work import Operation, ScrubRun
 from clonepool.errors import ClonepoolError, FailedPrecondition, Unavailable
 from clonepool.store import events, operations, pools, scrub_records, scrubs, volumes
 from clonepool.store.writer import Transaction

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from clonepool.controllers.context import Context
 from clonepool.crash_points import Point, reach
-from clonepool.domain.model import Operation
 from clonepool.domain.states import OperationState
+from clonepool.domain.work import Operation
 from clonepool.errors import Aborted, Cancelled, ClonepoolError, Internal
 from clonepool.store import operations
 from clonepool.store.writer import Transaction

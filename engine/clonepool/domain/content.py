@@ -22,7 +22,15 @@ from clonepool.domain.states import ChapMode, PortionRole, SystemUserKind
 
 _NEW_IN_SCRUB: Final = {
     name: getattr(ScrubPolicy(), name)
-    for name in ("max_age_s", "max_bytes", "verify", "undo_window_s", "windows", "assurance")
+    for name in (
+        "max_age_s",
+        "max_bytes",
+        "verify",
+        "undo_window_s",
+        "windows",
+        "assurance",
+        "on_low_stock",
+    )
 }
 
 

@@ -17,10 +17,12 @@ from clonepool.domain.forecast_space import RoomLeft
 from clonepool.domain.forecast_tickets import Claim, Tickets
 from clonepool.domain.model import PoolSpec, SystemUser
 from clonepool.domain.policy import (
+    KEEPS_TO_WINDOWS,
     NOTHING,
     Backlog,
     FillPlan,
     Stock,
+    early_trigger,
     plan_fill,
     recycle_quota,
     scrub_trigger,
@@ -261,7 +263,7 @@ class PoolStock:
         return not window_s or volume.age_s >= window_s
 
     def _scrub_is_due(self) -> bool:
-        if not windows.is_open(self.spec.scrub.windows, at=self._at):
+        if not self._window_is_open():
             return False
         eligible = self._eligible()
         backlog = Backlog(
@@ -296,7 +298,7 @@ class PoolStock:
         room = self._room()
         self.short_of_space = plan.make > room
         make = min(plan.make, room)
-        if self.short_of_space and self._starves() and self.spec.scrub.on_low_space:
+        if self.short_of_space and self._scrubs_early(fits=room):
             self._scrub()
             plan = plan_fill(self.spec, self._stock())
             make = min(make, plan.make)
@@ -305,9 +307,13 @@ class PoolStock:
             make=make, retire_stale=plan.retire_stale, retire_surplus=plan.retire_surplus
         )
 
-    def _starves(self) -> bool:
-        empty = bool(self.queue) or not self._ready.total()
-        return empty and bool(self._eligible())
+    def _scrubs_early(self, *, fits: int) -> bool:
+        trigger = early_trigger(self.spec.scrub, self._stock(), fits=fits)
+        waits = trigger in KEEPS_TO_WINDOWS and not self._window_is_open()
+        return bool(trigger and self._eligible()) and not waits
+
+    def _window_is_open(self) -> bool:
+        return windows.is_open(self.spec.scrub.windows, at=self._at)
 
     def _carry_out(self, plan: FillPlan) -> None:
         number = self.wanted.number if self.wanted else 0

@@ -10,18 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import (
     AfterScrub,
     Assurance,
     AttachmentState,
     ChapMode,
     CloneMode,
-    OperationState,
     PortionRole,
     ScrubMethod,
-    ScrubRunState,
-    Severity,
     SystemUserKind,
     VerifyMode,
     VersionState,
@@ -123,8 +119,9 @@ class MasterImage:
 class ScrubPolicy:
     """When and how a pool's released volumes are erased.
 
-    ``max_age_s`` and ``max_bytes`` 0 are no triggers. A released volume counts, and is erased, only
-    when ``undo_window_s`` has passed since. ``windows`` (``clonepool.windows``) empty: any time.
+    ``max_age_s``, ``max_bytes`` and ``on_low_stock`` (ready replicas) 0 are no triggers. A released
+    volume counts, and is erased, only when ``undo_window_s`` has passed since. ``windows``
+    (``clonepool.windows``) empty: any time.
     """
 
     threshold: int = 10
@@ -137,6 +134,7 @@ class ScrubPolicy:
     undo_window_s: float = 0
     windows: tuple[str, ...] = ()
     assurance: Assurance = Assurance.CLEAR
+    on_low_stock: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,88 +332,6 @@ class Volume:
     error: str
     created_at: float
     changed_at: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScrubRun:
-    """One batch of released volumes.
-
-    ``trigger``: threshold, bytes, age, demand, low_space, deletion, retry or destroy.
-    """
-
-    id: str
-    pool_id: str
-    pool_name: str
-    trigger: str
-    method: ScrubMethod
-    verify: VerifyMode
-    state: ScrubRunState
-    volumes: int
-    scrubbed: int
-    recycled: int
-    destroyed: int
-    faulty: int
-    started_at: float
-    finished_at: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScrubRecord:
-    """Who had one generation of a volume, and when and how its bytes were erased.
-
-    ``hash`` is the record's own in the chain of the audit.
-    """
-
-    id: int
-    volume_id: str
-    generation: int
-    pool_name: str
-    run_id: str
-    system_user: SystemUser | None
-    attachment_id: str
-    server_name: str
-    method: ScrubMethod
-    then: AfterScrub
-    size_bytes: int
-    allocated_at: float | None
-    released_at: float
-    started_at: float
-    finished_at: float
-    read_back: ReadBack
-    hash: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """A piece of background work: what, on what, how far, and what went wrong last."""
-
-    id: str
-    kind: str
-    subject: str  # "image/web", "volume/<id>"
-    key: str
-    state: OperationState
-    node: str
-    attempt: int
-    run_after: float
-    fence: int
-    progress_bytes: int
-    total_bytes: int
-    error: str
-    cancel: bool
-    created_at: float
-    finished_at: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something worth telling an operator; ``id`` only grows."""
-
-    id: int
-    at: float
-    severity: Severity
-    subject: str  # "pool/web", "volume/<id>"
-    reason: str  # UPPER_SNAKE, stable
-    message: str
 
 
 @dataclass(frozen=True, kw_only=True)

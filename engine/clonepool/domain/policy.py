@@ -51,6 +51,11 @@ class Stock:
         """What is not there for who comes next: held for tickets, or waited for."""
         return self.waiting + self.held
 
+    @property
+    def to_come(self) -> int:
+        """What there is for who comes next, with what is on its way."""
+        return self.ready + self.making + self.recycling - self.promised
+
 
 @dataclass(frozen=True, kw_only=True)
 class FillPlan:
@@ -109,6 +114,19 @@ def scrub_trigger(policy: ScrubPolicy, backlog: Backlog) -> str:
     return ""
 
 
+def early_trigger(policy: ScrubPolicy, stock: Stock, *, fits: int) -> str:
+    """What asks for a run before its time where only ``fits`` of the clones that are missing fit.
+
+    ``low_space``: somebody waits, or nothing is ready. ``low_stock``: less will be ready than is
+    declared. "" where neither is so: what is released is left until something else asks for it.
+    """
+    starves = stock.waiting > 0 or stock.ready + stock.stale == 0
+    if policy.on_low_space and starves:
+        return "low_space"
+    is_low = policy.on_low_stock > 0 and stock.to_come + fits < policy.on_low_stock
+    return "low_stock" if is_low else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scrubbing:
     """What a storage can do and promise of scrubbing; see the backend's capabilities."""
@@ -151,7 +169,7 @@ def scrub_problem(policy: ScrubPolicy, can: Scrubbing, *, storage: str) -> Scrub
 
 # runs that nobody waits for keep to the windows; what an operator asks for, and what a server
 # waits for, does not
-KEEPS_TO_WINDOWS = frozenset({"threshold", "bytes", "age", "deletion"})
+KEEPS_TO_WINDOWS = frozenset({"threshold", "bytes", "age", "low_stock", "deletion"})
 
 
 def recycle_quota(spec: PoolSpec, stock: Stock, *, released: int) -> int:

@@ -131,11 +131,15 @@ class Fabric(ABC):
     def list(self) -> frozenset[str]:
         """The targets of ours (by prefix) that exist now."""
 
-    def refresh(self) -> None:  # noqa: B027 - most fabrics keep no picture of what exists
-        """Find out about targets that were removed behind the engine's back, for ``list`` to tell.
+    def refresh(self) -> frozenset[str]:
+        """Find out what was changed behind the engine's back; returns the targets put right.
 
-        Never stops I/O; done every few minutes. Raises Unavailable.
+        What was added (an initiator, a session, a LUN) is taken away beside live sessions of who is
+        rightly there. What was removed, or can't be mended in place, is gone from ``list`` then:
+        the caller makes it again. Done every few minutes, so it may cost something, but never more
+        than servers bear. Raises Unavailable. Most fabrics keep no picture of what exists.
         """
+        return frozenset()
 
     def reconcile(self, desired: Iterable[DesiredExport]) -> None:
         """Make the fabric equal ``desired``: strays go first, then exports, grants last.

@@ -37,11 +37,13 @@ from clonepool.fabrics.iscsi_names import (
     target_iqn,
     wwn_of,
 )
+from clonepool.fabrics.iscsi_repair import MOST_LISTED, TargetRepair, listed
 from clonepool.fabrics.iscsi_target import TargetWork
 from clonepool.fabrics.locks import NamedLocks
 from clonepool.fabrics.options import Options
 from clonepool.fabrics.target_table import LUN_NUMBERS, TargetState, TargetTable, wanted_luns
 from clonepool.fabrics.tgt import Tgt, TgtAway, TgtCode, TgtError
+from clonepool.fabrics.tgt_show import ShownTarget
 from clonepool.fabrics.tgtd import ForeignTgtd, OwnTgtd, RunningTgtd, TgtdSource
 from clonepool.fabrics.tids import TargetIds
 
@@ -78,6 +80,7 @@ class _Live:
     """What is known of one run of tgtd; another run begins with nothing."""
 
     running: RunningTgtd
+    tgt: Tgt
     table: TargetTable
     work: TargetWork
     log: AccessLog
@@ -226,13 +229,46 @@ class IscsiFabric(Fabric):
         """Our targets as known in memory: a listing by tgtd would stop all I/O for its time."""
         return self._live().table.names()
 
-    def refresh(self) -> None:
-        """Ask for each target by its number, since a listing would stop all I/O."""
-        for target in self.list():
-            with self._work(target) as (work, table):
-                state = table.find(target)
-                if state is not None and not state.unsure:
-                    work.forget_if_gone(state)
+    def refresh(self) -> frozenset[str]:
+        """Compare each target with what it was made as, by one listing; put right what differs.
+
+        Of more targets than ``MOST_LISTED`` a listing would stop all I/O for too long: then each
+        is asked for by its number, which tells only whether it is there and who is logged in.
+        """
+        live = self._live()
+        before = live.table.settled()
+        shown: Mapping[str, ShownTarget] = {}
+        if len(before) <= MOST_LISTED:
+            with _kinds("all"):
+                shown = listed(live.tgt, prefix=self._settings.prefix)
+        put_right: set[str] = set()
+        failures: list[ClonepoolError] = []
+        for target in sorted(before.keys() | shown.keys()):
+            try:
+                if self._put_right(target, before.get(target), shown.get(target)):
+                    put_right.add(target)
+            except ClonepoolError as error:
+                # one whose sessions do not end must not keep the others open to strangers
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return frozenset(put_right)
+
+    def _put_right(
+        self, target: str, before: TargetState | None, shown: ShownTarget | None
+    ) -> bool:
+        with self._work(target) as (work, table):
+            state = table.find(target)
+            if state != before:
+                return False  # it was worked on meanwhile
+            repair = TargetRepair(
+                tgt=self._live().tgt, work=work, timeout_s=self._settings.revoke_timeout_s
+            )
+            if state is not None:
+                return repair.put_right(state, shown)
+            if shown is not None:
+                repair.remove_stranger(table, target, shown)
+            return shown is not None
 
     def reconcile(self, desired: Iterable[DesiredExport]) -> None:
         """As Fabric; one listing at most, live sessions of what is right already stay."""
@@ -296,7 +332,7 @@ class IscsiFabric(Fabric):
             revoke_timeout_s=self._settings.revoke_timeout_s,
         )
         work.sweep()
-        return _Live(running=running, table=table, work=work, log=log)
+        return _Live(running=running, tgt=tgt, table=table, work=work, log=log)
 
 
 def read_settings(options: Options) -> IscsiSettings:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from clonepool.domain.model import ChapAccount
@@ -85,7 +86,7 @@ class TargetWork:
         self._table.add(state)
         state.tid = self._new_target(target_iqn(prefix=self._prefix, target=spec.target))
         for lun in luns:
-            self._new_lun(state.tid, lun)
+            self.new_lun(state.tid, lun)
         state.luns, state.unsure = luns, False
         return state
 
@@ -120,7 +121,7 @@ class TargetWork:
         """Admit nobody, and end every session. Raises Unavailable when one does not end."""
         self._unbind(state)
         if state.tainted:
-            self._end_sessions(state, deadline=time.monotonic() + self._timeout_s)
+            self.end_sessions(state, deadline=time.monotonic() + self._timeout_s)
 
     def delete(self, state: TargetState) -> None:
         """Remove the target, then its account."""
@@ -129,14 +130,14 @@ class TargetWork:
         deadline = time.monotonic() + self._timeout_s
         pause_s = _LEAST_PAUSE_S
         while not self._try_delete(state):
-            self._end_sessions(state, deadline=deadline)
+            self.end_sessions(state, deadline=deadline)
             if time.monotonic() > deadline:
                 raise Unavailable(f"target {state.target} is busy; try again", retry_after_s=1.0)
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _MOST_PAUSE_S)
         self._drop(state)
 
-    def forget_if_gone(self, state: TargetState) -> None:
+    def is_there(self, state: TargetState) -> bool:
         """Ask tgtd for the target; one that somebody removed is removed here too, account last."""
         try:
             self._tgt.show_connections(tid=state.tid)
@@ -144,6 +145,8 @@ class TargetWork:
             if error.code is not TgtCode.NO_TARGET:
                 raise
             self._drop(state)
+            return False
+        return True
 
     def connections(self, state: TargetState) -> tuple[ShownConnection, ...]:
         """Who is logged in now."""
@@ -169,7 +172,8 @@ class TargetWork:
             "tgtd an iqn_prefix of its own"
         )
 
-    def _new_lun(self, tid: int, lun: ShownLun) -> None:
+    def new_lun(self, tid: int, lun: ShownLun) -> None:
+        """Add a LUN; a read-only one can be written until this returns: nobody may be let in."""
         try:
             self._tgt.new_lun(tid=tid, lun=lun.number, path=lun.path)
         except TgtError as error:
@@ -180,6 +184,10 @@ class TargetWork:
         parameters |= {"scsi_id": lun.scsi_id, "scsi_sn": lun.serial}
         parameters |= {"vendor_id": _VENDOR, "product_id": _PRODUCTS[lun.read_only]}
         self._tgt.update_lun(tid=tid, lun=lun.number, **parameters)
+
+    def set_read_only(self, tid: int, lun: ShownLun) -> None:
+        """Have a LUN refuse writes, or take them, as it should."""
+        self._tgt.update_lun(tid=tid, lun=lun.number, readonly="1" if lun.read_only else "0")
 
     def _new_account(
         self, state: TargetState, chap: ChapAccount, *, before: Granted | None
@@ -211,12 +219,16 @@ class TargetWork:
             return
         state.unsure = True
         for name in state.initiators:
-            try:
-                self._unbind_one(state.tid, name)
-            except TgtError as error:
-                if error.code not in {TgtCode.ACL_NOEXIST, TgtCode.NO_TARGET}:
-                    raise
+            self.unbind(state.tid, name)
         state.initiators, state.unsure = (), False
+
+    def unbind(self, tid: int, name: str) -> None:
+        """Admit a name, or an address that somebody else bound, no more; its sessions go on."""
+        try:
+            self._unbind_one(tid, name)
+        except TgtError as error:
+            if error.code not in {TgtCode.ACL_NOEXIST, TgtCode.NO_TARGET}:
+                raise
 
     def _unbind_one(self, tid: int, name: str) -> None:
         try:
@@ -226,20 +238,31 @@ class TargetWork:
         else:
             self._tgt.unbind_initiator(tid=tid, name=name)
 
-    def _end_sessions(self, state: TargetState, *, deadline: float) -> None:
+    def end_sessions(
+        self, state: TargetState, *, deadline: float, but_of: Sequence[str] = ()
+    ) -> None:
+        """Cut every session, but those of the initiators ``but_of``, until none is left.
+
+        Raises Unavailable at the deadline, on the monotonic clock.
+        """
         pause_s = _LEAST_PAUSE_S
-        while connections := self.connections(state):
+        while connections := self._connections_but(state, but_of):
             for connection in connections:
                 self._end_connection(state.tid, connection)
             if time.monotonic() > deadline:
                 names = ", ".join(sorted({connection.initiator for connection in connections}))
                 raise Unavailable(
                     f"{len(connections)} session(s) of {names} on target {state.target} did not "
-                    f"end within {self._timeout_s:g} s; nobody is admitted any more, try again",
+                    f"end within {self._timeout_s:g} s; nobody else is admitted, try again",
                     retry_after_s=1.0,
                 )
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _MOST_PAUSE_S)
+
+    def _connections_but(
+        self, state: TargetState, but_of: Sequence[str]
+    ) -> Sequence[ShownConnection]:
+        return [each for each in self.connections(state) if each.initiator not in but_of]
 
     def _end_connection(self, tid: int, connection: ShownConnection) -> None:
         gone = {TgtCode.NO_SESSION, TgtCode.NO_CONNECTION, TgtCode.NO_TARGET}

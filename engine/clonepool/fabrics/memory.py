@@ -89,6 +89,7 @@ class _File:
 class _Export:
     spec: ExportSpec
     access: Access | None = None
+    guests: set[str] = field(default_factory=set)
     sessions: list[MemorySession] = field(default_factory=list)
 
 
@@ -222,6 +223,23 @@ class MemoryFabric(Fabric):
         with self._guard:
             return frozenset(self._exports)
 
+    def refresh(self) -> frozenset[str]:
+        """As Fabric: who was let in by hand is shut out again."""
+        self._step("refresh.begin")
+        with self._guard:
+            found = {name: export for name, export in self._exports.items() if export.guests}
+            for export in found.values():
+                for session in export.sessions:
+                    session.alive = session.alive and session.initiator not in export.guests
+                export.guests.clear()
+        self._step("refresh.end")
+        return frozenset(found)
+
+    def let_in(self, *, target: str, initiator: str) -> None:
+        """What somebody does by hand, behind the engine's back."""
+        with self._guard:
+            self._exports[target].guests.add(initiator)
+
     def login(
         self, *, target: str, initiator: str, chap: ChapAccount | None = None
     ) -> MemorySession:
@@ -234,9 +252,10 @@ class MemoryFabric(Fabric):
         with self._guard:
             export = self._exports.get(target)
             access = export.access if export else None
-            if export is None or access is None or access.initiator != initiator:
+            is_guest = export is not None and initiator in export.guests
+            if export is None or not (is_guest or (access and access.initiator == initiator)):
                 raise NotFound(f"target {target} not found")
-            if access.chap is not None and access.chap != chap:
+            if access is not None and access.chap is not None and access.chap != chap:
                 raise PermissionDenied(f"target {target}: authentication failed")
             session = MemorySession(initiator=initiator, luns=export.spec.luns)
             export.sessions.append(session)
@@ -266,6 +285,7 @@ class MemoryFabric(Fabric):
 
 
 def _cut(export: _Export) -> None:
+    export.guests.clear()
     for session in export.sessions:
         session.alive = False
     export.sessions.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from clonepool.domain.states import PortionRole
@@ -98,6 +98,15 @@ class TargetTable:
     def find(self, target: str) -> TargetState | None:
         """The target of this name, or None."""
         return self._targets.get(target)
+
+    def settled(self) -> dict[str, TargetState]:
+        """What is known of each target for certain, as it is now; copies."""
+        with self._guard:
+            return {
+                target: replace(state)
+                for target, state in self._targets.items()
+                if not state.unsure
+            }
 
     def names(self) -> frozenset[str]:
         """All names."""

@@ -162,6 +162,10 @@ class Tgt:
         """Add a LUN, writable: tgtd ignores ``readonly`` here, so set it before any access."""
         self.call(TgtMode.DEVICE, TgtOp.NEW, tid=tid, lun=lun, parameters=_pairs(path=path))
 
+    def delete_lun(self, *, tid: int, lun: int) -> None:
+        """Take a LUN away, under sessions too; LUN_ACTIVE while commands are in flight: retry."""
+        self.call(TgtMode.DEVICE, TgtOp.DELETE, tid=tid, lun=lun)
+
     def update_lun(self, *, tid: int, lun: int, **parameters: str) -> None:
         """Set a LUN's attributes, in the given order."""
         self.call(TgtMode.DEVICE, TgtOp.UPDATE, tid=tid, lun=lun, parameters=_pairs(**parameters))

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain import facts, model
 from clonepool.domain.states import SystemUserKind, VolumeState
+from clonepool.domain.work import Event, Operation, ScrubRecord, ScrubRun
 
 _USER_KINDS: Final[Mapping[SystemUserKind, pb.SystemUserKind.ValueType]] = {
     SystemUserKind.CUSTOMER: pb.SYSTEM_USER_KIND_CUSTOMER,
@@ -60,7 +61,7 @@ def image(value: model.MasterImage, *, latest: pb.ImageVersion | None = None) ->
 
 
 def image_version(
-    version: model.ImageVersion, *, work: model.Operation | None = None, volumes: int = 0
+    version: model.ImageVersion, *, work: Operation | None = None, volumes: int = 0
 ) -> pb.ImageVersion:
     """An image version, its import's progress, and how many volumes refer to it."""
     return pb.ImageVersion(
@@ -161,7 +162,7 @@ def volume(value: model.Volume) -> pb.Volume:
     )
 
 
-def scrub_run(run: model.ScrubRun) -> pb.ScrubRun:
+def scrub_run(run: ScrubRun) -> pb.ScrubRun:
     """A scrub run."""
     return pb.ScrubRun(
         id=run.id,
@@ -180,7 +181,7 @@ def scrub_run(run: model.ScrubRun) -> pb.ScrubRun:
     )
 
 
-def scrub_record(record: model.ScrubRecord) -> pb.ScrubRecord:
+def scrub_record(record: ScrubRecord) -> pb.ScrubRecord:
     """A scrub record."""
     return pb.ScrubRecord(
         id=record.id,
@@ -207,7 +208,7 @@ def scrub_record(record: model.ScrubRecord) -> pb.ScrubRecord:
     )
 
 
-def operation(work: model.Operation) -> pb.Operation:
+def operation(work: Operation) -> pb.Operation:
     """A piece of background work."""
     return pb.Operation(
         id=work.id,
@@ -225,7 +226,7 @@ def operation(work: model.Operation) -> pb.Operation:
     )
 
 
-def event(value: model.Event) -> pb.Event:
+def event(value: Event) -> pb.Event:
     """An event."""
     return pb.Event(
         id=value.id,
@@ -330,6 +331,7 @@ def _pool_spec(spec: model.PoolSpec) -> pb.PoolSpec:
             undo_window_s=spec.scrub.undo_window_s,
             windows=spec.scrub.windows,
             assurance=spec.scrub.assurance,
+            on_low_stock=spec.scrub.on_low_stock,
         ),
     )
 

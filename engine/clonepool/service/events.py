@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from clonepool.api.v1 import engine_pb2 as pb
-from clonepool.domain.model import Event
+from clonepool.domain.work import Event
 from clonepool.errors import InvalidArgument, ResourceExhausted, Unavailable
 from clonepool.service import convert, validate
 from clonepool.service.dispatch import Handler

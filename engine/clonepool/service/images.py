@@ -9,7 +9,7 @@ from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain.model import MasterImage
 from clonepool.domain.states import VersionState
 from clonepool.errors import PermissionDenied
-from clonepool.service import convert, specs, validate
+from clonepool.service import convert, image_rules, specs, validate
 from clonepool.service.dispatch import Handler
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ImageHandlers:
     def _check_sources(self, spec: pb.ImageSpec) -> None:
         if self._paths_allowed:
             return
-        paths = [source for source in _sources(spec) if not validate.is_url(source)]
+        paths = [source for source in _sources(spec) if not image_rules.is_url(source)]
         if paths:
             raise PermissionDenied(
                 f"this engine imports nothing from paths over TCP ({paths[0]}); set import_roots "

@@ -144,4 +144,5 @@ def _scrub(policy: pb.ScrubPolicy) -> ScrubPolicy:
         undo_window_s=policy.undo_window_s,
         windows=tuple(policy.windows),
         assurance=Assurance(policy.assurance or Assurance.CLEAR),
+        on_low_stock=policy.on_low_stock,
     )

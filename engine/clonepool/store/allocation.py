@@ -21,18 +21,23 @@ from clonepool.errors import (
     NotFound,
     ResourceExhausted,
 )
-from clonepool.store import allocation_holds, allocation_servers, chap_names, holds, resuming
+from clonepool.store import (
+    allocation_holds,
+    allocation_servers,
+    chap_names,
+    holds,
+    pool_version,
+    resuming,
+)
 from clonepool.store.allocation_holds import Turn
 from clonepool.store.writer import Transaction
 
-_POOL = """
+_POOL = f"""
     SELECT p.id, p.when_empty, p.stopped_reason, p.fabric, i.user_name, i.user_kind,
-        CASE p.image_version WHEN 0 THEN i.current_version_id ELSE (
-            SELECT id FROM image_version WHERE image_id = i.id AND number = p.image_version) END,
-        i.name, p.short_of_space
+        {pool_version.ID}, i.name, p.short_of_space
     FROM pool p JOIN image i ON i.id = p.image_id
     WHERE p.name = ? AND p.deleted_at IS NULL
-"""
+"""  # noqa: S608 - texts of ours, values bound
 # who waits ahead keeps the replica that is meant for it, and who holds a ticket what is held for
 # it: skip as many as there are before us
 _TAKE = f"""

@@ -12,19 +12,18 @@ from sqlmodel import Session
 
 from clonepool.domain.model import ImagePortion, Volume
 from clonepool.domain.states import CloneMode
-from clonepool.store import rows
+from clonepool.store import pool_version, rows
 
-_FIND = """
+_FIND = f"""
     SELECT v.*, p.name AS pool_name, p.clone_mode, p.deleted_at AS pool_deleted_at,
         w.number AS version_number, w.ro_object, w.ro_size_bytes, w.ro_digest,
         w.rw_object, w.rw_size_bytes, w.rw_digest,
-        (SELECT id FROM image_version WHERE image_id = p.image_id AND state = 'ready' AND
-            CASE p.image_version WHEN 0 THEN id = i.current_version_id
-                ELSE number = p.image_version END) AS wanted_version_id
+        (SELECT id FROM image_version WHERE state = 'ready' AND id = {pool_version.ID}
+        ) AS wanted_version_id
     FROM volume v JOIN pool p ON p.id = v.pool_id JOIN image i ON i.id = p.image_id
         JOIN image_version w ON w.id = v.image_version_id
     WHERE v.id = ?
-"""
+"""  # noqa: S608 - texts of ours, values bound
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import Event
 from clonepool.domain.states import Severity
+from clonepool.domain.work import Event
 from clonepool.store import rows, tables
 from clonepool.store.writer import Transaction
 

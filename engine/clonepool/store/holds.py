@@ -17,23 +17,20 @@ from clonepool.domain import holds as domain
 from clonepool.domain.holds import HeldStock, Hold, Refused, Wanted
 from clonepool.domain.model import PageRequest
 from clonepool.errors import AlreadyExists, ClonepoolError, NotFound
-from clonepool.store import events
+from clonepool.store import events, pool_version
 from clonepool.store.writer import Transaction
 
-# the current version is spelled as in ``store.allocation``
-_STOCK = """
+_STOCK = f"""
     SELECT p.id, p.max_replicas,
         (SELECT count(*) FROM volume WHERE pool_id = p.id AND state = 'ready'
-            AND image_version_id = CASE p.image_version WHEN 0 THEN i.current_version_id ELSE (
-                SELECT id FROM image_version WHERE image_id = i.id AND number = p.image_version)
-            END),
+            AND image_version_id = {pool_version.ID}),
         (SELECT coalesce(sum(remaining), 0) FROM hold
             WHERE pool_id = p.id AND remaining > 0 AND expires_at > :now),
         (SELECT count(*) FROM attachment WHERE pool_id = p.id AND state = 'waiting'),
         (SELECT count(*) FROM hold WHERE pool_id = p.id AND remaining > 0 AND expires_at > :now)
     FROM pool p JOIN image i ON i.id = p.image_id
     WHERE p.name = :pool AND p.deleted_at IS NULL
-"""
+"""  # noqa: S608 - texts of ours, values bound
 _INSERT = """
     INSERT INTO hold(ticket, pool_id, count, remaining, owner, token, token_digest, created_at,
         expires_at)

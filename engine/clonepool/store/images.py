@@ -116,7 +116,11 @@ def change(
     """Labels in place; changed content is imported as a new version."""
     row = transaction.session.get(tables.Image, image_id)
     if row is None or row.deleted_at is not None:
-        raise NotFound(f"there is no master image with id {image_id}")
+        text = (
+            f"there is no master image with id {image_id} any more, or there never was; "
+            "`clonepool image list` shows what there is"
+        )
+        raise NotFound(text)
     _check_fixed(row, spec)
     row.labels = canonical(dict(spec.labels))
     # a repeated create asks for what is declared now
@@ -224,17 +228,23 @@ def versions(session: Session, *, image_id: str) -> list[ImageVersion]:
 
 def get_version(session: Session, *, version_id: str) -> ImageVersion:
     """One version. Raises NotFound."""
+    return rows.version(_get_version_row(session, version_id))
+
+
+def _get_version_row(session: Session, version_id: str) -> tables.ImageVersion:
     row = session.get(tables.ImageVersion, version_id)
     if row is None:
-        raise NotFound(f"there is no image version {version_id}")
-    return rows.version(row)
+        text = (
+            f"there is no image version {version_id}: one goes when nothing refers to it; "
+            "`clonepool image show NAME` lists those that there are"
+        )
+        raise NotFound(text)
+    return row
 
 
 def spec_of_version(session: Session, *, version_id: str) -> ImageSpec:
     """What a version was declared from."""
-    row = session.get(tables.ImageVersion, version_id)
-    if row is None:
-        raise NotFound(f"there is no image version {version_id}")
+    row = _get_version_row(session, version_id)
     image = session.get_one(tables.Image, row.image_id)
     return rows.image(image, latest=row, current=None).spec
 

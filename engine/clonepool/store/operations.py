@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import Operation, PageRequest
+from clonepool.domain.model import PageRequest
 from clonepool.domain.states import OperationState
+from clonepool.domain.work import Operation
 from clonepool.errors import Aborted, NotFound
 from clonepool.store import rows, tables
 from clonepool.store.writer import Transaction
@@ -228,7 +229,11 @@ def get(session: Session, *, operation_id: str) -> Operation:
     query = select(tables.Operation).where(tables.Operation.id == operation_id)
     row = session.exec(query).first()
     if row is None:
-        raise NotFound(f"there is no operation {operation_id}")
+        text = (
+            f"there is no operation {operation_id} any more, or there never was; "
+            "`clonepool operation list` shows what there is"
+        )
+        raise NotFound(text)
     return rows.operation(row)
 
 

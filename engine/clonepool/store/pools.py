@@ -12,28 +12,21 @@ from clonepool.domain.drift import list_names
 from clonepool.domain.model import ImageVersion, PageRequest, PoolCounts, PoolSpec, Ref, ReplicaPool
 from clonepool.domain.states import VolumeState
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
-from clonepool.store import attachments, holds, images, rows, tables
+from clonepool.store import attachments, holds, images, pool_version, rows, tables
 from clonepool.store.allocation import already_exists
 from clonepool.store.writer import Transaction
 
-_COUNTS = """
-    SELECT state, count(*), sum(image_version_id IS NOT (
-        SELECT CASE p.image_version WHEN 0 THEN i.current_version_id ELSE (
-            SELECT id FROM image_version WHERE image_id = i.id AND number = p.image_version) END
-        FROM pool p JOIN image i ON i.id = p.image_id WHERE p.id = ?1))
-    FROM volume WHERE pool_id = ?1 GROUP BY state
-"""
+_COUNTS = f"""
+    SELECT state, count(*), sum(image_version_id IS NOT {pool_version.OF_POOL})
+    FROM volume WHERE pool_id = :pool GROUP BY state
+"""  # noqa: S608 - texts of ours, values bound
 _RECYCLING = (
     "SELECT count(*) FROM volume "
     "WHERE pool_id = ? AND state = 'scrubbing' AND after_scrub = 'recycle'"
 )
-_WANTED = """
-    SELECT v.* FROM pool p JOIN image i ON i.id = p.image_id
-        JOIN image_version v ON v.image_id = i.id AND v.state = 'ready' AND
-            CASE p.image_version WHEN 0 THEN v.id = i.current_version_id
-                ELSE v.number = p.image_version END
-    WHERE p.id = ?
-"""
+_WANTED = f"""
+    SELECT v.* FROM image_version v WHERE v.state = 'ready' AND v.id = {pool_version.OF_POOL}
+"""  # noqa: S608 - texts of ours, values bound
 _WAITING = "SELECT count(*) FROM attachment WHERE pool_id = ? AND state = 'waiting'"
 
 
@@ -83,6 +76,7 @@ def _columns(spec: PoolSpec) -> dict[str, Any]:
         "scrub_undo_window_s": spec.scrub.undo_window_s,
         "scrub_windows": json.dumps(spec.scrub.windows),
         "scrub_assurance": spec.scrub.assurance.value,
+        "scrub_on_low_stock": spec.scrub.on_low_stock,
     }
 
 
@@ -107,7 +101,7 @@ def update(transaction: Transaction, *, pool_id: str, spec: PoolSpec, digest: st
     """Change in place. Raises NotFound, InvalidArgument."""
     row = transaction.session.get(tables.Pool, pool_id)
     if row is None or row.deleted_at is not None:
-        raise NotFound(f"there is no pool with id {pool_id}")
+        raise _not_there(pool_id)
     for field, before, after in (
         ("name", row.name, spec.name),
         ("master_image", row.image_name, spec.master_image),
@@ -178,15 +172,22 @@ def get_any(session: Session, *, pool_id: str, now: float) -> tuple[ReplicaPool,
     """A pool by id, tombstones included; and whether it is live. Raises NotFound."""
     row = session.get(tables.Pool, pool_id)
     if row is None:
-        raise NotFound(f"there is no pool with id {pool_id}")
+        raise _not_there(pool_id)
     made = rows.pool(row, counts=counts(session, pool_id=pool_id, now=now))
     return made, row.deleted_at is None
+
+
+def _not_there(pool_id: str) -> NotFound:
+    return NotFound(
+        f"there is no pool with id {pool_id} any more, or there never was; `clonepool pool list` "
+        "shows what there is"
+    )
 
 
 def counts(session: Session, *, pool_id: str, now: float) -> PoolCounts:
     """A pool's volumes by state, its queue, and what is held of it."""
     connection = session.connection()
-    found = connection.exec_driver_sql(_COUNTS, (pool_id,)).all()
+    found = connection.exec_driver_sql(_COUNTS, {"pool": pool_id}).all()
     stale_of = {state: stale for state, _number, stale in found}
     by_state = {VolumeState(state): number for state, number, _stale in found}
     recycling = 0
@@ -236,7 +237,7 @@ def is_live(session: Session, *, pool_id: str) -> bool:
 
 def wanted_version(session: Session, *, pool_id: str) -> ImageVersion | None:
     """The version that new replicas are made of; None while none is ready."""
-    row: Any = session.connection().exec_driver_sql(_WANTED, (pool_id,)).first()
+    row: Any = session.connection().exec_driver_sql(_WANTED, {"pool": pool_id}).first()
     return rows.version(row) if row is not None else None
 
 

@@ -17,7 +17,7 @@ from clonepool.errors import (
     NotFound,
     ResourceExhausted,
 )
-from clonepool.store import allocation_servers, operations, released
+from clonepool.store import allocation_servers, operations, pool_version, released
 from clonepool.store.allocation_holds import AHEAD, Turn
 from clonepool.store.allocation_servers import ResolvedServer
 from clonepool.store.released import Resumable
@@ -30,20 +30,16 @@ _IS_FULL = f"""
 """  # noqa: S608 - texts of ours, values bound
 # a stale one first; else the one that the attachment would have got, not one that is meant for
 # whoever waits ahead of it or held for a ticket
-_WANTED = """(
-    SELECT CASE p.image_version WHEN 0 THEN i.current_version_id ELSE (
-        SELECT id FROM image_version WHERE image_id = i.id AND number = p.image_version) END
-    FROM pool p JOIN image i ON i.id = p.image_id WHERE p.id = :pool)
-"""
 _MAKE_ROOM = f"""
     UPDATE volume SET state = 'deleting', changed_at = :now
     WHERE n = coalesce((
         SELECT n FROM volume
-        WHERE pool_id = :pool AND state = 'ready' AND image_version_id IS NOT {_WANTED}
+        WHERE pool_id = :pool AND state = 'ready'
+            AND image_version_id IS NOT {pool_version.OF_POOL}
         ORDER BY changed_at, n LIMIT 1
     ), (
         SELECT n FROM volume
-        WHERE pool_id = :pool AND state = 'ready' AND image_version_id = {_WANTED}
+        WHERE pool_id = :pool AND state = 'ready' AND image_version_id = {pool_version.OF_POOL}
         ORDER BY changed_at, n LIMIT 1 OFFSET {AHEAD}))
     RETURNING id, node
 """  # noqa: S608 - texts of ours, values bound

@@ -21,6 +21,7 @@ from clonepool.domain.states import (
     VolumeState,
     WhenEmpty,
 )
+from clonepool.domain.work import Event, Operation, ScrubRecord, ScrubRun
 from clonepool.store import tables
 
 
@@ -96,6 +97,7 @@ def pool_spec(row: tables.Pool) -> model.PoolSpec:
             undo_window_s=row.scrub_undo_window_s,
             windows=tuple(json.loads(row.scrub_windows)),
             assurance=Assurance(row.scrub_assurance),
+            on_low_stock=row.scrub_on_low_stock,
         ),
     )
 
@@ -158,9 +160,9 @@ def volume(row: tables.Volume, *, pool_name: str, image_version: int) -> model.V
     )
 
 
-def scrub_run(row: tables.ScrubRun, *, scrubbed: int) -> model.ScrubRun:
+def scrub_run(row: tables.ScrubRun, *, scrubbed: int) -> ScrubRun:
     """A scrub run with the number of its records."""
-    return model.ScrubRun(
+    return ScrubRun(
         id=row.id,
         pool_id=row.pool_id,
         pool_name=row.pool_name,
@@ -178,9 +180,9 @@ def scrub_run(row: tables.ScrubRun, *, scrubbed: int) -> model.ScrubRun:
     )
 
 
-def scrub_record(row: tables.ScrubRecord) -> model.ScrubRecord:
+def scrub_record(row: tables.ScrubRecord) -> ScrubRecord:
     """A scrub record."""
-    return model.ScrubRecord(
+    return ScrubRecord(
         id=row.n or 0,
         volume_id=row.volume_id,
         generation=row.generation,
@@ -207,9 +209,9 @@ def scrub_record(row: tables.ScrubRecord) -> model.ScrubRecord:
     )
 
 
-def operation(row: tables.Operation) -> model.Operation:
+def operation(row: tables.Operation) -> Operation:
     """An operation."""
-    return model.Operation(
+    return Operation(
         id=row.id,
         kind=row.kind,
         subject=row.subject,
@@ -228,9 +230,9 @@ def operation(row: tables.Operation) -> model.Operation:
     )
 
 
-def event(row: tables.Event) -> model.Event:
+def event(row: tables.Event) -> Event:
     """An event."""
-    return model.Event(
+    return Event(
         id=row.n or 0,
         at=row.at,
         severity=Severity(row.severity),

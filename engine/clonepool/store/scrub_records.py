@@ -9,9 +9,10 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from clonepool.domain import audit
-from clonepool.domain.model import PageRequest, ScrubRecord, Volume
+from clonepool.domain.model import PageRequest, Volume
 from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import AfterScrub, ScrubMethod, VerifyMode
+from clonepool.domain.work import ScrubRecord
 from clonepool.store import audit as audit_chain
 from clonepool.store import rows, tables
 from clonepool.store.writer import Transaction

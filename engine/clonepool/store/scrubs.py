@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import PageRequest, ReplicaPool, ScrubRun
+from clonepool.domain.model import PageRequest, ReplicaPool
 from clonepool.domain.policy import Backlog
 from clonepool.domain.states import AfterScrub, ScrubMethod, VerifyMode
+from clonepool.domain.work import ScrubRun
 from clonepool.errors import NotFound
 from clonepool.store import operations, released, rows, tables
 from clonepool.store.writer import Transaction
@@ -189,7 +190,8 @@ def get_run(session: Session, *, run_id: str) -> ScrubRun:
     query = select(tables.ScrubRun, _SCRUBBED).where(tables.ScrubRun.id == run_id)
     found = session.exec(query).first()
     if found is None:
-        raise NotFound(f"there is no scrub run {run_id}")
+        text = f"there is no scrub run {run_id}; `clonepool scrub runs` shows what there is"
+        raise NotFound(text)
     return rows.scrub_run(found[0], scrubbed=found[1])
 
 

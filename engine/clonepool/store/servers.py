@@ -53,7 +53,11 @@ def update(transaction: Transaction, *, server_id: str, spec: ServerSpec) -> Non
     """Change initiator and labels. Raises NotFound, InvalidArgument, AlreadyExists."""
     row = transaction.session.get(tables.Server, server_id)
     if row is None:
-        raise NotFound(f"there is no server with id {server_id}")
+        text = (
+            f"there is no server with id {server_id} any more, or there never was; "
+            "`clonepool server list` shows what there is"
+        )
+        raise NotFound(text)
     if row.name != spec.name:
         text = f"a server keeps its name ({row.name}); make a new one"
         raise InvalidArgument.field("name", text)

@@ -101,6 +101,7 @@ class Pool(SQLModel, table=True):
     scrub_undo_window_s: float = Field(default=0, sa_column_kwargs={"server_default": "0"})
     scrub_windows: str = Field(default="[]", sa_column_kwargs={"server_default": "[]"})
     scrub_assurance: str = Field(default="clear", sa_column_kwargs={"server_default": "clear"})
+    scrub_on_low_stock: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     short_of_space: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 

@@ -156,7 +156,11 @@ def get(session: Session, *, volume_id: str) -> Volume:
     """One volume. Raises NotFound."""
     volume = find(session, volume_id=volume_id)
     if volume is None:
-        raise NotFound(f"there is no volume {volume_id}")
+        text = (
+            f"there is no volume {volume_id} any more, or there never was; `clonepool volume list` "
+            "shows what there is, `clonepool scrub records` what was scrubbed"
+        )
+        raise NotFound(text)
     return volume
 
 

@@ -17,7 +17,6 @@ from clonepool.controllers.drivers import Drivers
 from clonepool.domain.model import (
     Attachment,
     AttachmentSpec,
-    Event,
     ImageSpec,
     MasterImage,
     PageRequest,
@@ -25,12 +24,12 @@ from clonepool.domain.model import (
     PortionSpec,
     Ref,
     ReplicaPool,
-    ScrubRun,
     ServerSpec,
     SystemUser,
     Volume,
 )
 from clonepool.domain.states import SystemUserKind, VersionState, VolumeState
+from clonepool.domain.work import Event, ScrubRun
 from clonepool.engine import Engine
 from clonepool.fabrics.base import Fabric
 from clonepool.fabrics.memory import MemoryFabric

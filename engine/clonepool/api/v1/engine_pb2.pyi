@@ -708,6 +708,7 @@ class ScrubPolicy(_message.Message):
     UNDO_WINDOW_S_FIELD_NUMBER: _builtins.int
     WINDOWS_FIELD_NUMBER: _builtins.int
     ASSURANCE_FIELD_NUMBER: _builtins.int
+    ON_LOW_STOCK_FIELD_NUMBER: _builtins.int
     threshold: _builtins.int
     """0: 10"""
     method: _builtins.str
@@ -726,6 +727,8 @@ class ScrubPolicy(_message.Message):
     """0: a released volume is eligible at once"""
     assurance: _builtins.str
     """"": clear; purge (NIST SP 800-88)"""
+    on_low_stock: _builtins.int
+    """ready replicas, at most min_ready; 0: no trigger"""
     @_builtins.property
     def windows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """when scrubbing may run, UTC: "mon-fri 22:00-06:00"; none: always"""
@@ -743,10 +746,11 @@ class ScrubPolicy(_message.Message):
         undo_window_s: _builtins.float = ...,
         windows: _abc.Iterable[_builtins.str] | None = ...,
         assurance: _builtins.str = ...,
+        on_low_stock: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_on_low_space", b"_on_low_space", "on_low_space", b"on_low_space"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_low_space", b"_on_low_space", "assurance", b"assurance", "max_age_s", b"max_age_s", "max_bytes", b"max_bytes", "method", b"method", "on_low_space", b"on_low_space", "then", b"then", "threshold", b"threshold", "undo_window_s", b"undo_window_s", "verify", b"verify", "windows", b"windows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_low_space", b"_on_low_space", "assurance", b"assurance", "max_age_s", b"max_age_s", "max_bytes", b"max_bytes", "method", b"method", "on_low_space", b"on_low_space", "on_low_stock", b"on_low_stock", "then", b"then", "threshold", b"threshold", "undo_window_s", b"undo_window_s", "verify", b"verify", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__on_low_space: _TypeAlias = _typing.Literal["on_low_space"]  # noqa: Y015
     _WhichOneofArgType__on_low_space: _TypeAlias = _typing.Literal["_on_low_space", b"_on_low_space"]  # noqa: Y015
@@ -1922,7 +1926,7 @@ class ScrubRun(_message.Message):
     pool: _builtins.str
     """name"""
     trigger: _builtins.str
-    """threshold, bytes, age, demand, low_space, deletion, retry, destroy"""
+    """threshold, bytes, age, demand, low_space, low_stock, deletion, retry, destroy"""
     method: _builtins.str
     state: _builtins.str
     """running, done, failed"""
