@@ -253,7 +253,7 @@ class SteppedEngine:
         return operation
 
     def share_turns(self, pause: Callable[[], None], make: Callable[[], Any]) -> None:
-        """Let others go on before each write, and where such a lock as these is taken.
+        """Let others go on before each write, and where a lock of the context's is taken.
 
         Its own locks would stop a thread that has the turn.
         """

@@ -40,11 +40,14 @@ _AFTER = 0.1  # the share of the things made before it that one comes after
 
 
 class Planner:
-    """Makes plans; the names that it gives are new ones. ``imports``: images change, too."""
+    """Makes plans; the names that it gives are new ones. ``makes``: also new pools and versions.
 
-    def __init__(self, rig: SteppingRig, random: Random, *, imports: bool = True) -> None:
+    On a full storage these come out as the timing has it: what is made beside them takes the room.
+    """
+
+    def __init__(self, rig: SteppingRig, random: Random, *, makes: bool = True) -> None:
         self._rig = rig
-        self._imports = imports
+        self._makes = makes
         self._random = random
         self._number = 0
         self._gone: dict[str, AttachmentSpec] = {}  # what plans released
@@ -86,7 +89,7 @@ class Planner:
             parts.append(self._replacements())
         for chance, part in (
             (0.35, self._pool_changes),
-            (0.25, self._new_image_or_pool),
+            (0.25 if self._makes else 0.0, self._new_image_or_pool),
             (0.25, self._servers),
             (0.15, self._pool_deletion),
             (0.05, self._image_deletion),
@@ -215,7 +218,7 @@ class Planner:
 
     def _new_image_or_pool(self) -> Iterator[Change]:
         images = list(self._rig.engine.images.list(page=_PAGE)[0])
-        if self._chance(0.5) and images and self._imports:
+        if self._chance(0.5) and images:
             spec = self._random.choice(images).spec
             fill = str(self._random.random()).encode()
             portion = self._rig.portion(self._new("content"), fill=fill)

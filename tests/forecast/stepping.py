@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from clonepool.backends.memory import MemoryBackend
 from clonepool.domain.model import PageRequest
 from clonepool.engine import Engine
 from clonepool.testing.engines import EngineRig
@@ -12,9 +14,16 @@ _LOOKS = 200
 
 
 class SteppingRig(EngineRig):
-    """The work that the planner asks for is done by the engine's own threads."""
+    """The work that the planner asks for is done by the engine's own threads, after its look.
+
+    Else one pool's look could find the space that another's has just freed, or not.
+    """
 
     def open(self, *, start: bool = True) -> Engine:
+        self._not_looking = threading.Event()
+        self._not_looking.set()
+        if isinstance(self.storage, MemoryBackend):
+            self.storage.on_step = lambda _step, _name: self._wait_for_the_look()
         engine = super().open(start=False)
         engine._exports.start()
         engine._worker.start()
@@ -26,10 +35,17 @@ class SteppingRig(EngineRig):
             # work that is still done, from before this, would end between two looks
             self.wait_idle()
             before = self.everything()
-            self.engine._planner.run_once()
+            self._not_looking.clear()
+            try:
+                self.engine._planner.run_once()
+            finally:
+                self._not_looking.set()
             if self.everything() == before:
                 return
         raise AssertionError(f"never comes to rest: {self.everything()}")
+
+    def _wait_for_the_look(self) -> None:
+        assert self._not_looking.wait(20)
 
     def wait_idle(self) -> None:
         """Wait until no work is open."""
