@@ -73,6 +73,26 @@ def run(
     return Output(stdout=done.stdout, stderr=stderr)
 
 
+def start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start ``argv`` with pipes to it and from it: for what may hang in the kernel for good.
+
+    It inherits nothing else, not even the host lock, so where no kill reaches it, it still never
+    keeps this engine from ending or the next one from starting. Raises CommandError for a missing
+    program.
+    """
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise CommandError(argv=argv, exit_code=127, stderr="command not found") from None
+
+
 def run_watched(
     argv: Sequence[str],
     *,

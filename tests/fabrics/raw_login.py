@@ -34,7 +34,11 @@ class RawLogin:
 
     def finish(self) -> None:
         """Enter the full feature phase: the session exists from now on."""
-        self._request(OPERATIONAL, FULL_FEATURE, {"HeaderDigest": "None", "DataDigest": "None"})
+        keys = {"HeaderDigest": "None", "DataDigest": "None", "ErrorRecoveryLevel": "0"}
+        # LIO asks for what an initiator does not offer, and goes on only with an answer
+        keys |= {"ImmediateData": "Yes", "MaxBurstLength": "262144", "MaxOutstandingR2T": "1"}
+        keys |= {"DefaultTime2Wait": "2", "DefaultTime2Retain": "0"}
+        self._request(OPERATIONAL, FULL_FEATURE, keys)
 
     def close(self) -> None:
         self._socket.close()

@@ -10,6 +10,7 @@ import pytest
 from clonepool.fabrics.lio_kernel import load_lio, target_tree
 from clonepool.testing.fabric_rig import Exports
 from tests.lio.rigs import LioRig
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,7 +25,7 @@ def rig(tmp_path: Path) -> Iterator[LioRig]:
     rig = LioRig(tmp_path / "state")
     yield rig
     rig.stop()
-    assert [] == rig.left()
+    wait_for(lambda: not rig.left(), what="nothing of it in the kernel")
 
 
 @pytest.fixture

@@ -109,6 +109,10 @@ class LioRig(FabricRig):
             # what a failed test left open may end by now
             self.fabric.stop()
 
+    def targets(self) -> list[str]:
+        """Every target of it in the kernel, exported or on its way out; without its mark."""
+        return [name for name in self.left() if ":owner." not in name]
+
     def left(self) -> list[str]:
         """What is left of it in the kernel, by any name."""
         return [str(path) for path in self.tree.root.glob("iscsi/iqn*") if self.prefix in path.name]

@@ -10,6 +10,7 @@ import pytest
 from clonepool.testing.fabric_rig import FabricRig
 from clonepool.testing.fabric_suite import FabricSuite
 from tests.lio.rigs import LioRig
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.lio
 
@@ -20,4 +21,4 @@ class TestLio(FabricSuite):
         rig = LioRig(tmp_path / "state")
         yield rig
         rig.stop()
-        assert [] == rig.left()
+        wait_for(lambda: not rig.left(), what="nothing of it in the kernel")

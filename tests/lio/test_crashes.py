@@ -83,6 +83,7 @@ def test_a_changed_access_that_was_cut_off_never_mixes_both(rig: LioRig, exports
         for initiator, chap in ((SERVER_A, CHAP_B), (SERVER_B, CHAP_A)):
             with pytest.raises(Refused):
                 rig.connect(connection, initiator=initiator, chap=chap)
+        rig.fabric.export(spec)
         rig.fabric.grant(spec, ACCESS_A)
     with pytest.raises(Refused):
         rig.connect(connection, initiator=SERVER_A, chap=CHAP_A)

@@ -22,10 +22,11 @@ from clonepool.testing.fabric_rig import (
     SERVER_B,
     Exports,
     Refused,
+    WriteRefused,
     lun,
     make_volume,
 )
-from clonepool.testing.initiator import InitiatorError, ScsiError, Session, WriteProtected
+from clonepool.testing.initiator import InitiatorError, ScsiError, Session
 from tests.fabrics.as_nobody import as_nobody
 from tests.fabrics.rigs import BLOCK, IscsiClient
 from tests.lio.rigs import LioRig, free_portal
@@ -192,6 +193,7 @@ WRITES = {
     "EXTENDED COPY": (struct.pack(">BB8xIBB", 0x83, 0, 64, 0, 0), 64),
     "WRITE 16, without data": (struct.pack(">BBQIBB", 0x8A, 0, 0, 8, 0, 0), 0),
 }
+INVALID_OPERATION_CODE = 0x2000
 EMPTY = {"WRITE 16, without data"}
 
 
@@ -260,7 +262,7 @@ def test_a_copy_between_volumes_is_not_offered(rig: LioRig, exports: Exports) ->
     cdb, size_bytes = WRITES["EXTENDED COPY"]
     with pytest.raises(ScsiError) as refused:
         client.session._command(lun=2, cdb=cdb, data=bytes(size_bytes))
-    assert not isinstance(refused.value, WriteProtected)
+    assert INVALID_OPERATION_CODE == refused.value.ascq
     client.close()
 
 
@@ -291,7 +293,8 @@ def test_a_path_may_be_long_and_have_commas(rig: LioRig, exports: Exports, tmp_p
 def test_another_volume_in_the_same_place_is_exported_anew(rig: LioRig, exports: Exports) -> None:
     client = attach(rig, exports.spec(), ACCESS_A)
     path = make_volume(exports.folder, name="other", marker=b"another one\n")
-    other = ExportSpec(target="vol-a-g1", luns=(lun(path, role=RW, serial="other"),))
+    shared = exports.spec().luns[0]
+    other = ExportSpec(target="vol-a-g1", luns=(shared, lun(path, role=RW, serial="other")))
     with pytest.raises(FailedPrecondition, match="other volumes"):
         rig.fabric.grant(other, ACCESS_A)
     rig.fabric.export(other)
@@ -336,6 +339,30 @@ def test_an_initiator_that_somebody_added_goes_with_the_next_grant(
     rig.fabric.grant(exports.spec(), ACCESS_A)
     assert (SERVER_A,) == rig.tree.folders(f"{group}/acls")
     client.session.drop()
+
+
+def test_a_changed_user_name_counts_at_once(rig: LioRig, exports: Exports) -> None:
+    client = attach(rig, exports.spec(), ACCESS_A)
+    renamed = replace(CHAP_A, username="user-renamed")
+    connection = rig.fabric.grant(exports.spec(), Access(initiator=SERVER_A, chap=renamed))
+    assert not client.is_alive()
+    with pytest.raises(Refused):
+        rig.connect(connection, initiator=SERVER_A, chap=CHAP_A)
+    rig.connect(connection, initiator=SERVER_A, chap=renamed).close()
+
+
+def test_a_write_protection_that_somebody_lifted_is_there_again_with_the_next_grant(
+    rig: LioRig, exports: Exports
+) -> None:
+    rig.fabric.export(exports.spec())
+    connection = rig.fabric.grant(exports.spec(), ACCESS_A)
+    acl = f"iscsi/{rig.prefix}:vol-a-g1/tpgt_1/acls/{SERVER_A}"
+    rig.tree.write(f"{acl}/lun_1/write_protect", "0")
+    rig.fabric.grant(exports.spec(), ACCESS_A)
+    client = rig.connect(connection, initiator=SERVER_A, chap=CHAP_A)
+    with pytest.raises(WriteRefused):
+        client.write(RO, 0, b"x" * BLOCK)
+    client.close()
 
 
 def test_a_normal_user_is_told_to_be_root(rig: LioRig) -> None:

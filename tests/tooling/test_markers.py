@@ -32,12 +32,15 @@ def test_three(): ...
 """
 
 
-def run_trial(folder: Path, *, ci: bool, installable: bool) -> subprocess.CompletedProcess[str]:
+def run_trial(
+    folder: Path, *, ci: bool, installable: bool, guest: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run three tests, two of them marked with what is not there, in a pytest of their own."""
     (folder / "conftest.py").write_text(CONFTEST.format(installable=installable))
     (folder / "test_trial.py").write_text(TESTS)
     argv = [sys.executable, "-m", "pytest", "--strict-markers", "-c", str(ROOT / "pyproject.toml")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CI": "true" if ci else ""}
+    environment["CLONEPOOL_GUEST"] = "1" if guest else ""
     return subprocess.run(
         [*argv, "--rootdir", str(folder), "-p", "no:cacheprovider", str(folder)],
         cwd=folder,
@@ -67,3 +70,11 @@ def test_ci_skips_what_no_installation_brings(tmp_path: Path) -> None:
     done = run_trial(tmp_path, ci=True, installable=False)
     assert 0 == done.returncode, done.stdout
     assert "1 passed, 2 skipped" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.root
+def test_the_guest_fails_where_it_lacks_what_it_was_booted_for(tmp_path: Path) -> None:
+    """Else a run in there that skips everything would pass for a good one."""
+    done = run_trial(tmp_path, ci=False, installable=True, guest=True)
+    assert 1 == done.returncode, done.stdout
+    assert "marker tgt needs: no tgtd in this trial" in done.stdout

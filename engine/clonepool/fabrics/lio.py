@@ -40,6 +40,7 @@ from clonepool.fabrics.iscsi_names import (
 )
 from clonepool.fabrics.iscsi_portals import means_any_address, read_portals
 from clonepool.fabrics.lio_backstores import Backstores, naa_name, unit_serial
+from clonepool.fabrics.lio_group import PortalGroup
 from clonepool.fabrics.lio_kernel import LioKernel, target_tree
 from clonepool.fabrics.lio_target import TargetTree
 from clonepool.fabrics.locks import NamedLocks
@@ -123,16 +124,7 @@ class LioFabric(Fabric):
         Raises FailedPrecondition for a path that can't be opened, and leaves nothing of it then.
         """
         with self._work(spec.target) as targets:
-            if targets.has_luns(spec):
-                targets.settle_portals(spec.target)
-                return
-            if targets.exists(spec.target):
-                targets.remove(spec.target)
-            try:
-                targets.create(spec)
-            except FailedPrecondition:
-                targets.remove(spec.target)
-                raise
+            targets.export(spec)
 
     def grant(self, spec: ExportSpec, access: Access) -> Connection:
         """Admit one initiator. Another access before: its sessions end first.
@@ -143,10 +135,7 @@ class LioFabric(Fabric):
         if access.chap is not None:
             _check_chap(access.chap)
         with self._work(spec.target) as targets:
-            _refuse_unexported(targets, spec)
-            if not targets.is_granted(spec, access):
-                targets.shut(spec.target)
-                targets.admit(spec, access)
+            targets.grant(_exported(targets, spec), spec, access)
         return self.connection(spec)
 
     def connection(self, spec: ExportSpec) -> Connection:
@@ -164,16 +153,14 @@ class LioFabric(Fabric):
             return targets.sessions(target)
 
     def revoke(self, target: str) -> None:
-        """Close the target and remove its initiator; the target stays."""
+        """Close the target for its initiator, for good; the target stays."""
         with self._work(target) as targets:
-            if targets.exists(target):
-                targets.shut(target)
+            targets.revoke(target)
 
     def unexport(self, target: str) -> None:
         """Revoke, then remove the target and its backstores."""
         with self._work(target) as targets:
-            if targets.exists(target):
-                targets.remove(target)
+            targets.remove(target)
 
     def list(self) -> frozenset[str]:
         """Our targets, as the kernel has them now."""
@@ -184,6 +171,11 @@ class LioFabric(Fabric):
     def refresh(self) -> None:
         """Remove what a crash left beside the targets, which are always listed as they are."""
         self.incarnation()
+        with _kinds("all"):
+            folders = self._targets.folders()
+        for target in folders:
+            with self._work(target) as targets:
+                targets.sweep(target)
         with _kinds("all"):
             self._backstores.sweep()
 
@@ -245,13 +237,15 @@ def _check_chap(account: ChapAccount) -> None:
             raise InvalidArgument.field(field, f"must not begin with {_UNSETS} on LIO")
 
 
-def _refuse_unexported(targets: TargetTree, spec: ExportSpec) -> None:
-    if not targets.exists(spec.target):
+def _exported(targets: TargetTree, spec: ExportSpec) -> PortalGroup:
+    group = targets.find(spec.target)
+    if group is None:
         raise NotFound(f"target {spec.target} is not exported; export it first")
-    if not targets.has_luns(spec):
+    if group.luns and not targets.has_luns(group, spec):
         raise FailedPrecondition(
             f"target {spec.target} is exported with other volumes or not wholly; export it again"
         )
+    return group
 
 
 def _connected(lun: Lun) -> ConnectedVolume:
