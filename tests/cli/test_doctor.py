@@ -19,8 +19,10 @@ from clonepool.cli.checks_tools import check_tools
 from clonepool.cli.doctor import run_checks
 from clonepool.config import DriverSettings
 from clonepool.service.server import EngineServer
+from clonepool.store.migrations import HEAD
 from tests.service.fake_engine import FakeEngine
 from tests.service.serving import make_server, make_settings
+from tests.support.postgres import PostgresServer
 
 CLONEPOOL = Path(sys.executable).parent / "clonepool"
 
@@ -198,3 +200,36 @@ def test_settings_that_cannot_be_read_fail(folder: Path) -> None:
 
     assert done.returncode == 1
     assert "wrokers is no setting; did you mean workers?" in done.stdout
+
+
+def test_a_database_that_does_not_answer_fails_without_its_password(folder: Path) -> None:
+    file = folder / "clonepool.toml"
+    file.write_text('database = "postgresql://clonepool:s3cret@127.0.0.1:1/clonepool"\n')
+
+    done = doctor(folder, "--config", str(file))
+
+    assert done.returncode == 1
+    assert "FAIL  database" in done.stdout
+    assert "postgresql://clonepool:***@127.0.0.1:1/clonepool can't be opened" in done.stdout
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+@pytest.mark.postgres
+def test_a_database_is_looked_at_and_left_as_it_is(
+    folder: Path, postgres: PostgresServer, postgres_url: str
+) -> None:
+    file = folder / "clonepool.toml"
+    found = {}
+    with postgres.database() as empty:
+        for name, url in (("new", postgres.url(empty)), ("made", postgres_url)):
+            file.write_text(f'database = "{url}"\n')
+            checks = json.loads(doctor(folder, "--config", str(file), "--json").stdout)
+            found[name] = {check["name"]: check for check in checks}
+        assert [] == postgres.run_sql("SELECT 1 FROM pg_tables WHERE schemaname = 'public'",
+                                      database=empty)  # fmt: skip
+
+    assert "no schema yet" in found["new"]["database"]["detail"]
+    assert f"schema {HEAD}" in found["made"]["database"]["detail"]
+    assert "OK" == found["made"]["database"]["level"]
+    # the tests' own server keeps nothing
+    assert "fsync" in found["made"]["database's disk"]["detail"]

@@ -121,3 +121,38 @@ def test_bad_settings_are_one_line_and_exit_code_2(serve: Serve, folder: Path) -
 
     assert process.returncode == 2
     assert error == f"error: {file}: stat_dir is no setting; did you mean state_dir?\n"
+
+
+WITHOUT = """
+import sys
+sys.modules["psycopg"] = None
+from clonepool.cli import main
+raise SystemExit(main())
+"""
+
+
+def test_without_postgresql_s_driver_it_names_the_extra(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, "serve", "--database", "postgresql://u@h/db"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "HOME": str(folder), "CLONEPOOL_STATE_DIR": f"{folder}/state"},
+    )
+    assert 1 == done.returncode
+    assert "pip install 'clonepool[engine,postgres]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_engine_on_sqlite_never_loads_postgresql_s_driver(folder: Path) -> None:
+    program = (
+        "import sys, pathlib, clonepool.engine, clonepool.service.server; "
+        "from clonepool.store.state import State; "
+        "State(folder=pathlib.Path(sys.argv[1]), node='n', clock=None).close(); "
+        "print('psycopg' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, folder], capture_output=True, text=True, check=False
+    )
+    assert ("False\n", "") == (done.stdout, done.stderr)

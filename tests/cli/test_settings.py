@@ -71,6 +71,8 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     values = {
         "state_dir": "/state",
         "listen": "tcp://[::1]:7443",
+        "database": "postgresql://u@h/db",
+        "secret_key_file": "/k.key",
         "node": "n1",
         "import_roots": "/a:/b",
         "workers": "7",
@@ -96,6 +98,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     )
 
     assert (found.state_dir, found.listen, found.node) == (Path("/state"), "tcp://[::1]:7443", "n1")
+    assert ("postgresql://u@h/db", Path("/k.key")) == (found.database, found.secret_key_file)
     assert found.import_roots == (Path("/a"), Path("/b"))
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
@@ -105,8 +108,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert found.tls is not None
     assert (found.tls.certificate, found.tls.key) == (Path("/c"), Path("/k"))
     assert found.tls.client_ca == Path("~/ca").expanduser()
-    limits = HoldSettings(max_share_percent=25, max_duration_s=8 * 3600, max_tickets=3)
-    assert found.holds == limits
+    assert HoldSettings(max_share_percent=25, max_duration_s=28800, max_tickets=3) == found.holds
 
 
 def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_drivers_are_declared_with_their_options(tmp_path: Path) -> None:
     [
         ('stat_dir = "/x"', "stat_dir is no setting; did you mean state_dir?"),
         ('storage = "x"', "storage is no setting; did you mean storages?"),
-        ("zzz = 1", "zzz is no setting; known are compare_every, fabrics, holds, "),
+        ("zzz = 1", "zzz is no setting; known are compare_every, database, fabrics, holds, "),
         ('[tls]\ncert = "/c"', "tls.cert is no setting; did you mean certificate?"),
         ('[tls]\ncertificate = "/c"', "tls.key is needed for TLS"),
         ('tls_key = "/c"', "tls_key is no setting"),
@@ -217,6 +219,29 @@ def test_a_refused_token_is_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument) as refused:
         load(tmp_path, 'token = "s3cret"')
 
+    assert "s3cret" not in refused.value.message
+
+
+def test_a_database_is_named_in_the_file_the_environment_or_a_flag(tmp_path: Path) -> None:
+    url = "postgresql://clonepool:s3cret@db1/clonepool"
+    assert url == load(tmp_path, f'database = "{url}"').database
+    assert url == load(tmp_path, environ={"CLONEPOOL_DATABASE": url}).database
+    plain = "postgresql://clonepool@db1/clonepool"
+    assert plain == load(tmp_path, flags={"database": plain}).database
+    assert "s3cret" not in repr(load(tmp_path, f'database = "{url}"'))
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:s3cret@h/db", "postgresql://h/db?password=s3cret"])
+def test_a_password_on_a_command_line_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidArgument, match="--database has a password") as refused:
+        load(tmp_path, flags={"database": url})
+    assert "PGPASSWORD" in refused.value.message
+    assert "s3cret" not in refused.value.message
+
+
+def test_another_kind_of_database_is_refused_without_its_secrets(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="is not postgresql://user@host/db") as refused:
+        load(tmp_path, environ={"CLONEPOOL_DATABASE": "mysql://u:s3cret@h/db"})
     assert "s3cret" not in refused.value.message
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,33 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+# what the database has to do with: the rest runs on SQLite alone, for time's sake, and on both with
+# CLONEPOOL_TEST_POSTGRES=all
+_ON_BOTH = frozenset(
+    {
+        "test_allocation",
+        "test_audit",
+        "test_filling",
+        "test_holds",
+        "test_inline_servers",
+        "test_restart",
+        "test_undo_resume",
+    }
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The databases that a test's engine runs on."""
+    if "rig" not in metafunc.fixturenames:
+        return
+    names: list[Any] = ["sqlite"]
+    all_on_both = os.environ.get("CLONEPOOL_TEST_POSTGRES") == "all"
+    if all_on_both or metafunc.module.__name__.rpartition(".")[2] in _ON_BOTH:
+        names.append(pytest.param("postgresql", marks=pytest.mark.postgres))
+    metafunc.parametrize("rig", names, indirect=True)
+
+
+@pytest.fixture
 def rig(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Iterator[EngineRig]:
     """A running engine with nothing in it, on each database."""
     (tmp_path / "state").mkdir(mode=0o700)

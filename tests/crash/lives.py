@@ -19,7 +19,7 @@ from clonepool.errors import ClonepoolError
 from clonepool.store.operations import NEVER
 from tests.crash.drivers import Boundaries
 from tests.crash.invariants import Seen, problems
-from tests.crash.rows import RowReader, Rows
+from tests.crash.rows import PostgresRowReader, RowReader, Rows
 from tests.crash.stepped import Machine, SteppedEngine
 from tests.crash.users import Told
 
@@ -43,8 +43,8 @@ class Lives:
     ``die_at`` at a point.
     """
 
-    def __init__(self) -> None:
-        self.machine = Machine()
+    def __init__(self, *, url: str = "") -> None:
+        self.machine = Machine(url=url)
         self.told = Told()
         self.boundaries = Boundaries()
         self.reached: Counter[tuple[Point, str]] = Counter()
@@ -77,7 +77,9 @@ class Lives:
         self.machine.fabric.fault = self._instant
         self.machine.storage.heard = self.boundaries.verb
         self.machine.fabric.heard = self.boundaries.verb
-        self._reader = RowReader(self.machine.state_dir / "clonepool.db")
+        self._reader = (
+            PostgresRowReader(url) if url else RowReader(self.machine.state_dir / "clonepool.db")
+        )
         self.life = SteppedEngine(self.machine)
         self.life.start()
 

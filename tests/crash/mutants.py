@@ -105,7 +105,7 @@ MUTANTS: Final = (
     ),
     one(
         "note of a grant lost",
-        _ATTACHMENTS,
+        "controllers/granted.py",
         "        release.mark_allocated(transaction, attachment_ids=granted,",
         "        release.mark_allocated(transaction, attachment_ids=[],",
     ),

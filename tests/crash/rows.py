@@ -82,6 +82,38 @@ class Rows:
         }
 
 
+class PostgresRowReader:
+    """The same where the state is in PostgreSQL."""
+
+    def __init__(self, url: str) -> None:
+        import psycopg  # noqa: PLC0415 - only where the marker is
+
+        self._connection = psycopg.connect(url, autocommit=True)
+        self._version = ""
+        self._read: Rows | None = None
+
+    def read(self) -> Rows:
+        """Everything that is durable now; read anew when anybody wrote since."""
+        row = self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        assert row is not None
+        if self._read is None or row[0] != self._version:
+            with self._connection.transaction():
+                self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                self._read = Rows(**{name: self._rows(sql) for name, sql in _QUERIES.items()})
+            self._version = row[0]
+        return self._read
+
+    def _rows(self, sql: str) -> list[Row]:
+        cursor = self._connection.execute(sql.encode())
+        assert cursor.description is not None
+        columns = [column.name for column in cursor.description]
+        return [Row(dict(zip(columns, row, strict=True))) for row in cursor]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
 class RowReader:
     """Reads snapshots through a connection of its own."""
 

@@ -24,6 +24,7 @@ from clonepool.domain.model import Operation, Ref
 from clonepool.engine import Engine
 from clonepool.errors import ClonepoolError
 from clonepool.store import state as state_module
+from clonepool.store.connections import StateDatabase
 from clonepool.store.database import Database
 from clonepool.store.writer import Change, Writer, _drained, _Job
 from clonepool.testing.engines import FABRIC, STORAGE, GivenDrivers, ManualClock
@@ -40,7 +41,7 @@ def _at_once() -> None:
 class SteppedWriter(Writer):
     """The writer's transactions on the caller's thread; what is deferred joins the next one."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._queue = queue.SimpleQueue()
         self._deferred = queue.SimpleQueue()
         self._closed = False
@@ -105,19 +106,38 @@ class _KeptDatabase(Database):
         pass
 
 
-class Machine:
-    """What outlives an engine that dies: the state's folder, the storage, the fabric, the time."""
+def _keep_postgres(url: str) -> StateDatabase:
+    from clonepool.store.postgres.database import (  # noqa: PLC0415 - only where the marker is
+        PostgresDatabase,
+    )
 
-    def __init__(self) -> None:
+    class _KeptPostgres(PostgresDatabase):
+        def close(self) -> None:
+            pass
+
+    return _KeptPostgres(url)
+
+
+class Machine:
+    """What outlives an engine that dies: the state's folder, the storage, the fabric, the time.
+
+    The state is in SQLite in the folder, or in a migrated PostgreSQL database.
+    """
+
+    def __init__(self, *, url: str = "") -> None:
         self.folder = new_folder()
         self.state_dir = self.folder / "state"
         self.state_dir.mkdir(mode=0o700)
-        shutil.copy(_migrated(), self.state_dir / "clonepool.db")
+        self.url = url
+        if not url:
+            shutil.copy(_migrated(), self.state_dir / "clonepool.db")
         self.clock = ManualClock()
         self.storage = WatchedBackend()
         self.fabric = WatchedFabric()
         # opened once: to compile every statement anew for each life is most of what a life costs
-        self.database = _KeptDatabase(self.state_dir / "clonepool.db")
+        self.database = (
+            _keep_postgres(url) if url else _KeptDatabase(self.state_dir / "clonepool.db")
+        )
 
     def settings(self, *, node: str = "node1") -> Settings:
         """Of every engine on this machine."""
@@ -132,7 +152,7 @@ class Machine:
 
     def remove(self) -> None:
         """Close the database and remove the folder."""
-        super(_KeptDatabase, self.database).close()
+        super(type(self.database), self.database).close()  # type: ignore[misc]
         shutil.rmtree(self.folder)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,8 @@ LEASE_OVER_S = 31.0
 class Site:
     """A world whose engine, and perhaps a second one, is driven by several threads."""
 
-    def __init__(self, seed: int, *, engines: int, method: ScrubMethod) -> None:
-        self.world = World()
+    def __init__(self, seed: int, *, engines: int, method: ScrubMethod, url: str) -> None:
+        self.world = World(url=url)
         self.scheduler = Scheduler(seed)
         self.world.create_image("image")
         self.world.work()
@@ -148,9 +149,9 @@ class Site:
 
 
 @contextmanager
-def site(seed: int, *, engines: int) -> Iterator[Site]:
+def site(seed: int, *, engines: int, url: str = "") -> Iterator[Site]:
     method = list(ScrubMethod)[seed % len(ScrubMethod)]
-    made = Site(seed, engines=engines, method=method)
+    made = Site(seed, engines=engines, method=method, url=url)
     try:
         yield made
         made.end()
@@ -158,10 +159,23 @@ def site(seed: int, *, engines: int) -> Iterator[Site]:
         made.world.close()
 
 
-@pytest.mark.parametrize("seed", seeds(24))
-def test_all_threads_of_an_engine_at_once(seed: int) -> None:
+def stories(count: int, *, on_postgres: int) -> list[Any]:
+    """Seeds, each with the database that the state is in; a story takes longer in PostgreSQL."""
+    there = [
+        pytest.param(seed, "postgresql", marks=pytest.mark.postgres) for seed in seeds(on_postgres)
+    ]
+    return [*[(seed, "sqlite") for seed in seeds(count)], *there]
+
+
+@pytest.fixture
+def url(where: str, request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("postgres_url")) if where == "postgresql" else ""
+
+
+@pytest.mark.parametrize(("seed", "where"), stories(24, on_postgres=2))
+def test_all_threads_of_an_engine_at_once(seed: int, url: str) -> None:
     """Callers, workers, planner, watcher and dispatcher, in any order."""
-    with site(seed, engines=1) as here:
+    with site(seed, engines=1, url=url) as here:
         first = here.first
         here.scheduler.run(
             {
@@ -177,10 +191,10 @@ def test_all_threads_of_an_engine_at_once(seed: int) -> None:
         assert [] == first.refused
 
 
-@pytest.mark.parametrize("seed", seeds(12))
-def test_a_daemon_that_dies_while_all_threads_are_at_work(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "where"), stories(12, on_postgres=1))
+def test_a_daemon_that_dies_while_all_threads_are_at_work(seed: int, url: str) -> None:
     """Who is told to be released is, and who is attached gets his export back."""
-    with site(seed, engines=1) as here:
+    with site(seed, engines=1, url=url) as here:
         here.scheduler.run(
             {
                 "a": here.caller(server=1, times=3),
@@ -192,10 +206,10 @@ def test_a_daemon_that_dies_while_all_threads_are_at_work(seed: int) -> None:
         )
 
 
-@pytest.mark.parametrize("seed", seeds(24))
-def test_a_stale_worker_does_no_harm(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "where"), stories(24, on_postgres=3))
+def test_a_stale_worker_does_no_harm(seed: int, url: str) -> None:
     """Its lease ran out while it was at work, another did the work, and it goes on all the same."""
-    with site(seed, engines=2) as here:
+    with site(seed, engines=2, url=url) as here:
         (second,) = here.others
         here.scheduler.run(
             {
@@ -210,10 +224,12 @@ def test_a_stale_worker_does_no_harm(seed: int) -> None:
         )
 
 
-@pytest.mark.parametrize("seed", seeds(24))
-def test_two_engines_on_one_state_overfill_nothing_and_do_nothing_twice(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "where"), stories(24, on_postgres=4))
+def test_two_engines_on_one_state_overfill_nothing_and_do_nothing_twice(
+    seed: int, url: str
+) -> None:
     """What the host lock keeps from happening: the fences and guards hold without it."""
-    with site(seed, engines=2) as here:
+    with site(seed, engines=2, url=url) as here:
         (second,) = here.others
         here.scheduler.run(
             {

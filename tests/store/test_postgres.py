@@ -321,6 +321,16 @@ def test_a_reader_sees_one_snapshot_and_changes_nothing(database: PostgresDataba
     writer.close()
 
 
+def test_a_slow_reader_is_not_cut_off_as_a_writer_that_stands_still_is(
+    database: PostgresDatabase,
+) -> None:
+    """Who exports the audit holds its snapshot for as long as the caller takes."""
+    show = "SHOW idle_in_transaction_session_timeout"
+    assert [("10min",)] == seed.rows_of(database, show)
+    with database._writing_engine.connect() as connection:
+        assert "10s" == connection.exec_driver_sql(show).scalar_one()
+
+
 def test_a_change_that_others_disturb_is_tried_again(
     postgres_url: str, database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ _CONNECT_S: Final = 5
 OLDEST: Final = 14
 # an engine that stopped in the middle of a change must not stop the others for longer
 _IDLE_IN_CHANGE_S: Final = 10
+# a reader is in nobody's way but vacuum's, and who exports the audit may take it slowly
+_IDLE_IN_READ_S: Final = 600
 # longer than that, and than the changes of several engines take
 _LOCK_S: Final = 30
 # a network that is gone is noticed in about 20 s
@@ -34,16 +36,17 @@ _NETWORK: Final = {
     "tcp_user_timeout": 20_000,
 }
 _BOTH: Final = {
-    "idle_in_transaction_session_timeout": f"{_IDLE_IN_CHANGE_S}s",
     "lock_timeout": f"{_LOCK_S}s",
     "timezone": "UTC",
 }
 READING: Final[Mapping[str, str]] = _BOTH | {
+    "idle_in_transaction_session_timeout": f"{_IDLE_IN_READ_S}s",
     "default_transaction_isolation": r"repeatable\ read",
     "default_transaction_read_only": "on",
 }
 """One snapshot for each transaction, and no change."""
 WRITING: Final[Mapping[str, str]] = _BOTH | {
+    "idle_in_transaction_session_timeout": f"{_IDLE_IN_CHANGE_S}s",
     # what others committed while this engine waited for its turn must be seen
     "default_transaction_isolation": r"read\ committed",
     "default_transaction_read_only": "off",

@@ -65,10 +65,11 @@ class PostgresConnection:
 
     def begin(self) -> None:
         """Wait for the turn among all nodes; what they committed is seen from now on."""
+        is_new = self._connection is None
         try:
             self._begin()
         except (psycopg.OperationalError, DBAPIError) as error:
-            if isinstance(original_of(error), _DISTURBED):
+            if is_new or isinstance(original_of(error), _DISTURBED):
                 raise
             # it was restarted since the last change: nothing of this one has run yet
             log.info("connecting to the database again: %s", said(error))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlmodel import Session
@@ -50,8 +50,11 @@ class PostgresDatabase:
         self._name = f"clonepool {node}".strip()
         self._clock = DatabaseClock()
         self.clock: Clock | None = self._clock
-        self.engine = self._make_engine(READING, size=_READERS)
-        self._writing_engine = self._make_engine(WRITING, size=1)
+        self.engine = self._make_engine(
+            READING, pool_size=_READERS, max_overflow=0, pool_timeout=_WAIT_FOR_READER_S
+        )
+        # the writer keeps its connection as long as it lives
+        self._writing_engine = self._make_engine(WRITING, poolclass=NullPool)
         event.listen(self.engine, "checkout", _refuse_dead)
         try:
             with self._writing_engine.connect() as connection:
@@ -66,13 +69,11 @@ class PostgresDatabase:
             self.close()
             raise
 
-    def _make_engine(self, settings: Mapping[str, str], *, size: int) -> Engine:
+    def _make_engine(self, settings: Mapping[str, str], **pool: Any) -> Engine:
         engine = create_engine(
             "postgresql+psycopg://",
             creator=lambda: connect(self._url, settings, name=self._name),
-            pool_size=size,
-            max_overflow=0,
-            pool_timeout=_WAIT_FOR_READER_S,
+            **pool,
         )
         event.listen(engine, "before_cursor_execute", _translate, retval=True)
         return engine

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +55,7 @@ def move(path: Path, url: str) -> Sequence[Moved]:
     try:
         with connect(url, _COPYING, name="clonepool database migrate") as target:
             target.execute(TAKE)
-            with _reading(path) as source:
+            with closing(_reading(path)) as source:
                 held = _compared(source, target)
                 moved = held or _copied(source, target, shown=shown)
             _note(path, shown)
@@ -81,10 +82,9 @@ def _reading(path: Path) -> sqlite3.Connection:
 
 
 def _note(path: Path, shown: str) -> None:
-    with sqlite3.connect(path) as source:
+    with closing(sqlite3.connect(path)) as source, source:
         source.execute("PRAGMA synchronous = FULL")
         source.execute("INSERT OR REPLACE INTO meta(key, value) VALUES (?, ?)", (MOVED_TO, shown))
-    source.close()
 
 
 def _tables() -> Sequence[Table]:
