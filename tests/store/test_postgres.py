@@ -194,21 +194,27 @@ def test_claiming_reads_the_ready_volumes_by_their_index(database: PostgresDatab
 
 
 def test_one_writer_of_all_nodes_writes_at_a_time(
-    postgres_url: str, database: PostgresDatabase
+    postgres: PostgresServer, name: str, postgres_url: str
 ) -> None:
-    """Check, then write, as the store does it: of many nodes exactly one finds nothing."""
-    others = [PostgresDatabase(postgres_url, node=f"n{number}") for number in range(4)]
-    writers = [Writer(each) for each in others]
+    """Check, then write, as the store does it: who waited for its turn sees what the others did."""
+    nodes = [PostgresDatabase(postgres_url, node=f"n{number}") for number in range(4)]
+    writers = [Writer(each) for each in nodes]
+    for writer in writers:
+        # connected beforehand: all come at once
+        writer.write(lambda transaction: transaction.sql("SELECT 1"))
+    where = f"locktype = 'advisory' AND NOT granted AND datname = '{name}'"
+    waiting = f"SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE {where}"  # noqa: S608
 
     def first(transaction: Transaction) -> bool:
         if transaction.sql("SELECT 1 FROM meta WHERE value = 'mine'").fetchone() is not None:
             return False
+        wait_for(lambda: len(postgres.run_sql(waiting)) == 3, what="the others", timeout_s=5)
         seed.insert(transaction, "meta", key=str(threading.get_ident()), value="mine")
         return True
 
-    futures = [writer.submit(first) for _ in range(25) for writer in writers]
+    futures = [writer.submit(first) for writer in writers]
     assert 1 == sum(future.result(TIMEOUT_S) for future in futures)
-    for each in (*writers, *others):
+    for each in (*writers, *nodes):
         each.close()
 
 
