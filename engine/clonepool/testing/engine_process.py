@@ -40,7 +40,8 @@ class EngineProcess:
 
     ``folder`` must be short: a Unix socket's path has 107 bytes. ``variables`` are added to the
     environment, from which all of ``CLONEPOOL_*`` is left out; what they are at a start counts.
-    ``program`` is the module whose ``main`` runs. Use it in ``with``, or ``close`` it.
+    ``program`` is the module whose ``main`` runs; ``settings`` are more lines of its settings file,
+    which begin with a table. Use it in ``with``, or ``close`` it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class EngineProcess:
         storage_path: Path | None = None,
         variables: Mapping[str, str] = MappingProxyType({}),
         program: str = "clonepool.cli",
+        settings: str = "",
     ) -> None:
         self.state_dir = folder / "state"
         self.log = folder / "engine.log"
@@ -61,7 +63,7 @@ class EngineProcess:
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(_settings(self, workers=workers))
+        self._config.write_text(_settings(self, workers=workers) + settings)
 
     def __enter__(self) -> EngineProcess:
         try:
