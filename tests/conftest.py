@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.features import (
     must_have,
     pulumi_folder,
 )
+from tests.support.postgres import PostgresServer
 
 SKIPPED = pytest.StashKey[Counter[str]]()
 NOTES = pytest.StashKey[set[str]]()
@@ -52,6 +54,32 @@ def pytest_terminal_summary(
         terminalreporter.line(f"skipped by marker {marker}: {count} {tests}: {reason}")
     for note in sorted(notes):
         terminalreporter.line(note)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this run's own; for tests marked ``postgres``."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: PostgresServer) -> Iterator[str]:
+    """The name of an empty database with the newest schema; to be copied, never to be used."""
+    from clonepool.store.postgres.database import (  # noqa: PLC0415 - only where the marker is
+        PostgresDatabase,
+    )
+
+    with postgres.database() as name:
+        PostgresDatabase(postgres.url(name)).close()
+        yield name
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, migrated_database: str) -> Iterator[str]:
+    """The URL of a migrated database of a test's own."""
+    with postgres.database(template=migrated_database) as name:
+        yield postgres.url(name)
 
 
 @pytest.fixture(scope="session")

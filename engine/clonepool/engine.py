@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from clonepool import __version__
+from clonepool import __version__, machine
 from clonepool.config import Settings
 from clonepool.controllers.attachments import Attachments
 from clonepool.controllers.audit import Audit
@@ -21,6 +20,7 @@ from clonepool.controllers.forecasts import Forecasts
 from clonepool.controllers.holds import Holds
 from clonepool.controllers.images import Images
 from clonepool.controllers.imports import DeleteVersion, ImportImage
+from clonepool.controllers.nodes import Nodes
 from clonepool.controllers.operations import Operations
 from clonepool.controllers.orphans import Orphans
 from clonepool.controllers.planner import Planner
@@ -32,9 +32,11 @@ from clonepool.controllers.servers import Servers
 from clonepool.controllers.volumes import Volumes
 from clonepool.controllers.worker import Worker
 from clonepool.domain.facts import EngineFacts
+from clonepool.domain.nodes import NodeFacts
 from clonepool.errors import PermissionDenied
 from clonepool.host_lock import HostLock
-from clonepool.store.state import Clock, State
+from clonepool.store.connections import Clock
+from clonepool.store.state import State
 from clonepool.store.totals import totals
 
 
@@ -42,13 +44,19 @@ class Engine:
     """Everything wired together; what the service layer serves."""
 
     def __init__(
-        self, settings: Settings, *, lock: HostLock, clock: Clock, drivers: Drivers
+        self, settings: Settings, *, lock: HostLock, clock: Clock | None, drivers: Drivers
     ) -> None:
         self._settings = settings
         self._lock = lock
-        self._started_at = clock()
         drivers.check()
-        self._state = State(folder=settings.state_dir, node=settings.node, clock=clock)
+        self._state = State(
+            folder=settings.state_dir,
+            node=settings.node,
+            clock=clock,
+            url=settings.database,
+            key_path=settings.secret_key_file,
+        )
+        self._started_at = self._state.clock()
         self._drivers = drivers
         context = Context(state=self._state, drivers=self._drivers, settings=settings)
         self._exports = Exports(context)
@@ -63,6 +71,7 @@ class Engine:
         self.events = Events(context)
         self.forecasts = Forecasts(context)
         self.holds = Holds(context)
+        self.nodes = Nodes(context, _node_facts(settings, drivers))
         self.reconcile = Reconcile(context, self._exports)
         self._worker = Worker(
             context,
@@ -73,12 +82,14 @@ class Engine:
                 "delete_volume": DeleteVolume(context),
                 "scrub_volume": ScrubVolume(context),
             },
+            beat=self.nodes.beat,
         )
         self._planner = Planner(context, self._steps(context))
 
     def _steps(self, context: Context) -> Sequence[Callable[[], None]]:
         """What the planner looks after, in this order."""
         return (
+            self.nodes.look,
             self.attachments.tidy,
             self.holds.tidy,
             Filling(context, self.scrub).plan_all,
@@ -88,12 +99,13 @@ class Engine:
 
     @classmethod
     def open(
-        cls, settings: Settings, *, clock: Clock = time.time, drivers: Drivers | None = None
+        cls, settings: Settings, *, clock: Clock | None = None, drivers: Drivers | None = None
     ) -> Engine:
         """Open (and migrate) the state, connect drivers; starts nothing yet.
 
-        ``drivers`` takes the place of those that the settings name. Raises FailedPrecondition when
-        another engine has the state folder.
+        ``drivers`` takes the place of those that the settings name, ``clock`` that of the
+        database's or the machine's. Raises FailedPrecondition when another engine has the state
+        folder.
         """
         _make_folder(settings.state_dir)
         lock = HostLock(settings.state_dir / "engine.lock")
@@ -110,7 +122,11 @@ class Engine:
         return self.reconcile.orphans
 
     def start(self) -> None:
-        """Start the background threads: first what a crash left, then the controllers."""
+        """Start the background threads: first what a crash left, then the controllers.
+
+        Raises FailedPrecondition when another machine has this node's name.
+        """
+        self.nodes.join()
         self._exports.start()
         self._worker.start()
         self._planner.start()
@@ -139,6 +155,18 @@ class Engine:
                 import_roots=tuple(str(root) for root in self._settings.import_roots),
                 **asdict(totals(session)),
             )
+
+
+def _node_facts(settings: Settings, drivers: Drivers) -> NodeFacts:
+    return NodeFacts(
+        name=settings.node,
+        machine=machine.identity(settings.state_dir),
+        version=__version__,
+        listen=settings.listen,
+        storages=tuple(sorted(settings.storages)),
+        hostless=drivers.hostless_storages(),
+        fabrics=tuple(sorted(settings.fabrics)),
+    )
 
 
 def _make_folder(folder: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Final
 
 # the reason of a storage without space: it passes by itself once there is some
 STORAGE_FULL: Final = "STORAGE_FULL"
+# the reason of what fails because the database does not answer, and of nothing else
+DATABASE_AWAY: Final = "DATABASE"
 
 
 @dataclass(frozen=True, kw_only=True)

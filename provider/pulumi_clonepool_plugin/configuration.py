@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from clonepool.api.endpoint import client_environment, parse_endpoint
+from clonepool.api.endpoint import client_environment, parse_endpoints
 from clonepool.errors import FailedPrecondition, FieldViolation, InvalidArgument
 from clonepool.units import parse_duration
 from clonepool_resources.lifecycle import DEFAULT_TIMEOUT_S
@@ -66,7 +66,9 @@ class Settings:
         environment = client_environment()
         where = self.endpoint or environment.endpoint
         shown = self.token or environment.token or environment.client_cert_file
-        if self.unknown or shown or not where or parse_endpoint(where).path is not None:
+        if self.unknown or shown or not where:
+            return {}
+        if all(place.path is not None for place in parse_endpoints(where)):
             return {}
         return {"clonepool:token": _HOW_TO_SHOW_ONESELF}
 
@@ -91,7 +93,7 @@ class Settings:
 def problems(values: Inputs) -> Iterator[FieldViolation]:
     """What is wrong with a configuration, by key. Keys that are not ours are a program's own."""
     checks: Mapping[str, Callable[[str], object]] = {
-        "endpoint": lambda text: text and parse_endpoint(text),
+        "endpoint": lambda text: text and parse_endpoints(text),
         "token": _printable,
         "hold": chosen_ticket,
     }

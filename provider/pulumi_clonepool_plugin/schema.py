@@ -39,7 +39,8 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     "endpoint": {
         "type": "string",
         "description": (
-            "Where the engine listens: `unix:///path/engine.sock` or `tcp://host:port`. "
+            "Where the engine listens: `unix:///path/engine.sock` or `tcp://host:port`; several "
+            "nodes of one engine are separated by commas, and one that is away is passed over. "
             "Left out, it is this machine's own engine."
         ),
         "defaultInfo": {"environment": ["CLONEPOOL_ENDPOINT"]},

@@ -218,7 +218,8 @@ def _setting(name: str, description: str, *, secret: bool = False) -> Field:
 PROVIDER: Final = (
     _setting(
         "endpoint",
-        "Where the engine listens: `unix:///path/engine.sock` or `tcp://host:port`. Left out, it "
+        "Where the engine listens: `unix:///path/engine.sock` or `tcp://host:port`; several nodes "
+        "of one engine are separated by commas, and one that is away is passed over. Left out, it "
         "is `CLONEPOOL_ENDPOINT`, else this machine's own engine.",
     ),
     _setting(

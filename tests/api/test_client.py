@@ -15,7 +15,8 @@ import grpc
 import pytest
 
 from clonepool.api.client import EngineClient
-from clonepool.api.endpoint import parse_endpoint
+from clonepool.api.endpoint import Endpoint, parse_endpoint, parse_endpoints
+from clonepool.api.line import Line
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.errors import InvalidArgument, NotFound, Unavailable
 from clonepool.service.server import EngineServer
@@ -64,11 +65,13 @@ class Clock:
         self.now += seconds
 
 
+def line_to(place: Endpoint) -> Line:
+    return Line(endpoint=place, channel=grpc.insecure_channel(place.target))
+
+
 def client_on(endpoint: str, clock: Clock, **more: Any) -> EngineClient:
-    where = parse_endpoint(endpoint)
     return EngineClient(
-        channel=grpc.insecure_channel(where.target),
-        endpoint=where,
+        lines=[line_to(place) for place in parse_endpoints(endpoint)],
         clock=clock.read,
         sleep=clock.sleep,
         **more,
@@ -170,8 +173,7 @@ def test_an_engine_that_dies_under_a_call_is_waited_for(
 
     clock = Restarting()
     with EngineClient(
-        channel=channel,
-        endpoint=parse_endpoint(dying_engine),
+        lines=[Line(endpoint=parse_endpoint(dying_engine), channel=channel)],
         clock=clock.read,
         sleep=clock.sleep,
     ) as client:

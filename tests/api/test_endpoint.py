@@ -11,6 +11,7 @@ from clonepool.api.endpoint import (
     client_environment,
     default_endpoint,
     parse_endpoint,
+    parse_endpoints,
 )
 from clonepool.errors import InvalidArgument
 
@@ -91,3 +92,24 @@ def test_the_environment_says_how_to_reach_an_engine() -> None:
     assert (found.endpoint, found.token, found.ca_file) == ("tcp://engine:7443", "t0ken", "/ca")
     assert (found.client_cert_file, found.client_key_file) == ("/cert", "/key")
     assert "t0ken" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tcp://a:1", ["tcp://a:1"]),
+        ("tcp://a:1,tcp://b:2", ["tcp://a:1", "tcp://b:2"]),
+        (" tcp://b:2 , unix:///x , ", ["tcp://b:2", "unix:///x"]),
+        ("tcp://a:1,tcp://b:2,tcp://a:1", ["tcp://a:1", "tcp://b:2"]),
+    ],
+)
+def test_several_endpoints_keep_their_order_and_come_once(text: str, expected: list[str]) -> None:
+    assert expected == [str(place) for place in parse_endpoints(text)]
+
+
+@pytest.mark.parametrize("text", ["", " , ", "tcp://a:1,b:2", "tcp://a:1 tcp://b:2"])
+def test_a_bad_one_among_several_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        parse_endpoints(text)
+
+    assert "endpoint" == refused.value.violations[0].field

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from clonepool.cli.checks_tools import check_tools
 from clonepool.cli.doctor import run_checks
 from clonepool.config import DriverSettings
 from clonepool.service.server import EngineServer
-from tests.service.serving import make_settings
+from tests.service.fake_engine import FakeEngine
+from tests.service.serving import make_server, make_settings
 
 CLONEPOOL = Path(sys.executable).parent / "clonepool"
 
@@ -110,6 +112,51 @@ def test_a_running_engine_tells_of_orphans_and_faulty_volumes(server: EngineServ
     assert found["engine's orphans"].mend == "clonepool orphan list"
     assert found["engine's volumes"].level == WARN
     assert "clonepool scrub run web" in found["engine's volumes"].mend
+
+
+@pytest.fixture
+def other_server(folder: Path) -> Iterator[EngineServer]:
+    other = FakeEngine()
+    settings = make_settings(listen=f"unix://{folder}/other.sock", state_dir=folder)
+    running = make_server(other, settings)
+    running.start()
+    yield running
+    running.drain(grace_s=0)
+
+
+def test_each_of_several_nodes_is_asked(
+    server: EngineServer, other_server: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = f"{server.endpoint}.gone"
+    monkeypatch.setenv("CLONEPOOL_ENDPOINT", f"{server.endpoint},{gone},{other_server.endpoint}")
+    found = by_name(run_checks())
+
+    for place in (server.endpoint, other_server.endpoint):
+        assert OK == found[f"node at {place}"].level
+    assert WARN == found[f"node at {gone}"].level
+    assert f"no engine answers at {gone};" in found[f"node at {gone}"].detail
+
+
+def test_a_node_of_another_engine_fails(
+    server: EngineServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = FakeEngine()
+    other.engine_id = "engine-2"
+    settings = make_settings(listen=f"unix://{folder}/other.sock", state_dir=folder)
+    stranger = make_server(other, settings)
+    stranger.start()
+    monkeypatch.setenv("CLONEPOOL_ENDPOINT", f"{server.endpoint},{stranger.endpoint}")
+    try:
+        check = by_name(run_checks())[f"node at {stranger.endpoint}"]
+    finally:
+        stranger.drain(grace_s=0)
+
+    assert FAIL == check.level
+    assert "it is of engine engine-2, those before it are of engine-1" == check.detail
+
+
+def test_one_endpoint_is_asked_once(server: EngineServer) -> None:
+    assert [] == [name for name in by_name(run_checks()) if name.startswith("node at")]
 
 
 def doctor(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

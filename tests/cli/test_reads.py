@@ -46,6 +46,8 @@ READS = [
     (("volume", "show", "volume-1"), pb.Volume),
     (("scrub", "runs"), pb.ScrubRun),
     (("scrub", "records"), pb.ScrubRecord),
+    (("node", "list"), pb.Node),
+    (("node", "show", "node1"), pb.Node),
     (("orphan", "list"), pb.Orphan),
     (("operation", "list"), pb.Operation),
     (("operation", "show", "operation-1"), pb.Operation),

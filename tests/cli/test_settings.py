@@ -77,6 +77,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "scrub_workers": "3",
         "scrub_rate": "2MiB",
         "compare_every": "90s",
+        "node_lease": "12s",
         "orphan_grace": "2h",
         "log_level": "DEBUG",
         "log_format": "json",
@@ -98,6 +99,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert found.import_roots == (Path("/a"), Path("/b"))
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
+    assert 12.0 == found.node_lease_s
     assert (90.0, 7200.0) == (found.compare_every_s, found.orphan_grace_s)
     assert found.token == "0123456789abcdef"
     assert found.tls is not None

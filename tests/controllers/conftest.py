@@ -22,12 +22,16 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def rig(tmp_path: Path, migrated: Path) -> Iterator[EngineRig]:
-    """A running engine with nothing in it."""
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def rig(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Iterator[EngineRig]:
+    """A running engine with nothing in it, on each database."""
     (tmp_path / "state").mkdir(mode=0o700)
-    shutil.copy(migrated, tmp_path / "state" / "clonepool.db")
-    with EngineRig(tmp_path) as running:
+    url = ""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    else:
+        shutil.copy(migrated, tmp_path / "state" / "clonepool.db")
+    with EngineRig(tmp_path, database=url) as running:
         yield running
 
 

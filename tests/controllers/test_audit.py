@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from clonepool.domain.audit_check import Checked, check_lines
 from clonepool.domain.model import ImageSpec, PageRequest, Ref, ScrubPolicy, SystemUser
 from clonepool.domain.states import ScrubMethod, SystemUserKind, VerifyMode
 from clonepool.errors import DataLoss
+from clonepool.store.writer import Transaction
 from clonepool.testing.engines import USER, EngineRig
 
 OTHER = SystemUser(name="shop", kind=SystemUserKind.APPLICATION)
@@ -45,12 +45,18 @@ def entries(lines: list[str]) -> list[dict[str, Any]]:
 
 def changed(rig: EngineRig, *statements: str) -> Iterator[str]:
     """The export of an engine whose database was changed by hand, its guards taken off."""
-    rig.close()
-    with sqlite3.connect(rig.settings.state_dir / "clonepool.db") as connection:
+    on = " ON audit_entry" if rig.settings.database else ""
+
+    def change(transaction: Transaction) -> None:
         for trigger in ("audit_entry_fixed", "audit_entry_kept"):
-            connection.execute(f"DROP TRIGGER {trigger}")
+            transaction.sql(f"DROP TRIGGER {trigger}{on}")
         for statement in statements:
-            assert connection.execute(statement).rowcount
+            assert transaction.sql(statement).rowcount
+
+    rig.close()
+    rig.open(start=False)
+    rig.engine._state.write(change)
+    rig.close()
     rig.open(start=False)
     return rig.engine.audit.export()
 

@@ -19,11 +19,13 @@ from tests.store import seed
 
 def add_events(rig: EngineRig, count: int, *, subject: str = "pool/web") -> None:
     statement = """
-        WITH RECURSIVE numbers(n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM numbers LIMIT ?)
+        WITH RECURSIVE numbers(n) AS (
+            VALUES (0) UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :count)
         INSERT INTO event(at, severity, subject, reason, message)
-        SELECT n, 'warning', ?, 'TOLD', n FROM numbers
+        SELECT n, 'warning', :subject, 'TOLD', CAST(n AS TEXT) FROM numbers
     """
-    rig.engine._state.write(lambda transaction: transaction.sql(statement, (count, subject)))
+    values = {"count": count, "subject": subject}
+    rig.engine._state.write(lambda transaction: transaction.sql(statement, values))
 
 
 def test_events_are_listed_oldest_first_and_page_by_page(rig: EngineRig) -> None:
@@ -116,7 +118,7 @@ def add_operations(rig: EngineRig, count: int, *, state: str) -> None:
                 progress_bytes=0,
                 total_bytes=0,
                 error="",
-                cancel=0,
+                cancel=False,
                 created_at=0,
             )
 

@@ -238,22 +238,22 @@ MUTANTS: Final = (
     one(
         "lease not looked at",
         _OPERATIONS,
-        "        \"WHERE state = 'running' AND node = ? AND lease_until < ?\",",
-        "        \"WHERE state = 'running' AND node = ? AND lease_until > 0 + 0 * ?\",",
+        "        WHERE state = 'running' AND node = ? AND lease_until < ?",
+        "        WHERE state = 'running' AND node = ? AND lease_until > 0 + 0 * ?",
     ),
     one(
         "what runs is claimed again",
         _OPERATIONS,
         "SELECT n, run_after FROM operation WHERE state = 'queued'\n"
-        "                AND kind = 'scrub_volume'",
+        "        AND kind = 'scrub_volume'",
         "SELECT n, run_after FROM operation WHERE state IN ('queued', 'running')\n"
-        "                AND kind = 'scrub_volume'",
+        "        AND kind = 'scrub_volume'",
     ),
     one(
         "work of a dead engine not taken over",
         _OPERATIONS,
-        "WHERE state = 'running' AND node = ? AND owner != ?\"",
-        "WHERE state = 'never' AND node = ? AND owner != ?\"",
+        "WHERE state = 'running' AND node = ? AND owner != ? AND",
+        "WHERE state = 'never' AND node = ? AND owner != ? AND",
     ),
     one(
         "failed work not tried again",
@@ -264,7 +264,7 @@ MUTANTS: Final = (
     one(
         "work cut off by a shutdown is given up",
         _WORKER,
-        "            if self._stopping.is_set():\n"
+        "            if self._stopping.is_set() or not self._context.nodes.takes_work:\n"
         "                operations.put_back(transaction, operation=operation, run_after=0.0",
         "            if not self._stopping.is_set():\n"
         "                operations.put_back(transaction, operation=operation, run_after=0.0",

@@ -67,12 +67,12 @@ _MIGRATION = "store/migrations/versions/0001_first_light.py"
 NO_GUARDS: Final = (
     # once all are made: a later revision changes those of an earlier one
     Edit(
-        file="store/migrate.py",
-        old="    connection.commit()\n",
-        new="    triggers = \"SELECT name FROM sqlite_master WHERE type = 'trigger'\"\n"
-        "    for (name,) in connection.exec_driver_sql(triggers).all():\n"
-        '        connection.exec_driver_sql(f"DROP TRIGGER {name}")\n'
-        "    connection.commit()\n",
+        file="store/database.py",
+        old="                connection.commit()\n",
+        new="                found = \"SELECT name FROM sqlite_master WHERE type = 'trigger'\"\n"
+        "                for (name,) in connection.exec_driver_sql(found).all():\n"
+        '                    connection.exec_driver_sql(f"DROP TRIGGER {name}")\n'
+        "                connection.commit()\n",
     ),
     Edit(
         file=_MIGRATION,

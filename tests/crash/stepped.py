@@ -46,7 +46,7 @@ class SteppedWriter(Writer):
         self._closed = False
         self._refused = self._outage = None
         self._closing = threading.Lock()
-        self._connection = database.engine.connect()
+        self._connection = database.writing()
 
         # others may write first: what was read before is of before
         self.before_write: Callable[[], None] = _at_once

@@ -225,6 +225,23 @@ def _away_in_a_plan(bench: Bench) -> Outcome:
     return {"plan": actions(bench.stack.plan(program)), "same": actions(bench.stack.plan([server]))}
 
 
+def _first_node_away(bench: Bench) -> Outcome:
+    server = bench.server()
+    bench.stack.reach(f"{AWAY},{bench.site.engine.endpoint}")
+    bench.stack.apply([server])
+    return {
+        "made": list(bench.stack.ids()),
+        "next plan": actions(bench.stack.plan([server])),
+        "change": actions(bench.stack.plan([server.but(labels={"a": "b"})])),
+    }
+
+
+def _every_node_away(bench: Bench) -> Outcome:
+    bench.stack.reach(f"{AWAY},{AWAY}2")
+    refused = refusal(lambda: bench.stack.apply([bench.server()]))
+    return {"unsaid": refused.lacks(f"no engine answers at {AWAY}, {AWAY}2")}
+
+
 def _away_in_an_apply(bench: Bench) -> Outcome:
     server = bench.server()
     bench.stack.apply([server])
@@ -322,6 +339,16 @@ CASES = (
         name="a plan needs no engine",
         play=_away_in_a_plan,
         expect={"plan": {"server": "update", "pool": "create"}, "same": {}},
+    ),
+    Case(
+        name="the first of several endpoints that is away is passed over",
+        play=_first_node_away,
+        expect={"made": ["server"], "next plan": {}, "change": {"server": "update"}},
+    ),
+    Case(
+        name="an engine of which no node answers is said with every endpoint",
+        play=_every_node_away,
+        expect={"unsaid": []},
     ),
     Case(
         name="an engine that is away is said in one line and costs nothing",

@@ -69,6 +69,8 @@ def test_a_token_that_is_needed_is_named_as_a_missing_key(plugin: Plugin) -> Non
     # with it, or on a socket, nothing is missing
     plugin.configure(endpoint="tcp://storage.example:7443", token="t")
     plugin.configure(endpoint="unix:///run/clonepool/engine.sock")
+    with pytest.raises(grpc.RpcError):
+        plugin.configure(endpoint="unix:///run/clonepool/engine.sock,tcp://storage.example:7443")
     plugin.configure()
 
 
@@ -85,6 +87,7 @@ def test_settings_are_checked_by_key_and_the_token_kept_secret(plugin: Plugin) -
 
     wrong = check(endpoint="storage.example", token="a\nb", caFile=3)
     right = check(endpoint="tcp://storage.example:7443", token="t", version="0.1.0")
+    several = check(endpoint="tcp://storage1.example:7443, tcp://storage2.example:7443")
     unknown = check(endpoint=UNKNOWN)
 
     assert {"endpoint", "token", "caFile"} == {failure.property for failure in wrong.failures}
@@ -95,6 +98,7 @@ def test_settings_are_checked_by_key_and_the_token_kept_secret(plugin: Plugin) -
         "token": secret("t"),
         "version": "0.1.0",
     } == values(right.inputs)
+    assert not several.failures
     assert not unknown.failures
 
 

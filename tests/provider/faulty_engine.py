@@ -280,7 +280,7 @@ class FaultyEngine:
         self.servers = Servers("server", knobs=self.knobs, calls=self.calls)
         self.attachments = Attachments("attachment", knobs=self.knobs, calls=self.calls)
         self.volumes = self.scrub = self.operations = self.events = SimpleNamespace()
-        self.forecasts = self.holds = self.audit = self.orphans = SimpleNamespace()
+        self.forecasts = self.holds = self.audit = self.orphans = self.nodes = SimpleNamespace()
 
     def start(self) -> None:
         return None

@@ -37,6 +37,7 @@ from clonepool.domain.states import (
 from clonepool.errors import AlreadyExists, ClonepoolError, FailedPrecondition, NotFound
 from tests.service.fake_forecasts import FakeForecasts
 from tests.service.fake_holds import SPENT, FakeHolds
+from tests.service.fake_nodes import FakeNodes
 from tests.service.fake_values import (
     GIB,
     NOW,
@@ -375,6 +376,7 @@ class FakeEngine:
     """Passed where an Engine is wanted; ``start_failure`` makes ``start`` raise."""
 
     def __init__(self) -> None:
+        self.engine_id = "engine-1"
         self.images = FakeImages("image")
         self.pools = FakePools("pool")
         self.servers = FakeServers("server")
@@ -384,6 +386,7 @@ class FakeEngine:
         self.audit = FakeAudit()
         self.operations = FakeOperations("operation")
         self.orphans = FakeOrphans("orphan")
+        self.nodes = FakeNodes()
         self.events = FakeEvents()
         self.forecasts = FakeForecasts()
         self.holds = FakeHolds()
@@ -405,7 +408,7 @@ class FakeEngine:
         return EngineFacts(
             version="0.1.0",
             node="node1",
-            engine_id="engine-1",
+            engine_id=self.engine_id,
             started_at=NOW,
             storages=(
                 StorageFacts(

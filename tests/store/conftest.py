@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clonepool.store.connections import StateDatabase
 from clonepool.store.database import Database
 from clonepool.store.writer import Writer
 
@@ -21,15 +22,39 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database(tmp_path: Path, migrated: Path) -> Iterator[Database]:
+def sqlite(tmp_path: Path, migrated: Path) -> Iterator[Database]:
+    """In a file; for what is SQLite's alone."""
     shutil.copy(migrated, tmp_path / "clonepool.db")
     opened = Database(tmp_path / "clonepool.db")
     yield opened
     opened.close()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> Iterator[StateDatabase]:
+    """Each test runs on both."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite")
+        return
+    from clonepool.store.postgres.database import (  # noqa: PLC0415 - only where the marker is
+        PostgresDatabase,
+    )
+
+    opened = PostgresDatabase(request.getfixturevalue("postgres_url"))
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-def writer(database: Database) -> Iterator[Writer]:
+def sqlite_writer(sqlite: Database) -> Iterator[Writer]:
+    """For what is SQLite's alone."""
+    running = Writer(sqlite)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def writer(database: StateDatabase) -> Iterator[Writer]:
     running = Writer(database)
     yield running
     running.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clonepool.domain.states import VolumeState
+from clonepool.store.connections import StateDatabase
 from clonepool.store.writer import Transaction, Writer
 
 NOW = 1000.0
@@ -21,6 +22,12 @@ for _number, _state in enumerate(_USED, 1):
 PATHS[VolumeState.RELEASED] = (*PATHS[VolumeState.DETACHING], VolumeState.RELEASED)
 PATHS[VolumeState.SCRUBBING] = (*PATHS[VolumeState.RELEASED], VolumeState.SCRUBBING)
 PATHS[VolumeState.FAULTY] = (*PATHS[VolumeState.SCRUBBING], VolumeState.FAULTY)
+
+
+def rows_of(database: StateDatabase, statement: str) -> list[tuple[Any, ...]]:
+    """What a connection of its own reads."""
+    with database.engine.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(statement)]
 
 
 def insert(transaction: Transaction, table: str, **columns: Any) -> None:
@@ -78,7 +85,7 @@ def pool(transaction: Transaction, name: str = "web", **changes: Any) -> str:
         "scrub_threshold": 10,
         "scrub_method": "reformat",
         "scrub_then": "recycle",
-        "scrub_on_low_space": 1,
+        "scrub_on_low_space": True,
         "clone_kind": "",
         "failures": 0,
         "stopped_reason": "",
@@ -98,7 +105,7 @@ def server(transaction: Transaction, name: str = "s1", **changes: Any) -> str:
         "name": name,
         "initiator": f"iqn.2026-01.test:{name}",
         "labels": "{}",
-        "inline": 0,
+        "inline": False,
         "token": "t",
         "token_digest": "d",
         "created_at": NOW,
@@ -119,7 +126,7 @@ def volume(transaction: Transaction, volume_id: str = "v1", **changes: Any) -> s
         "storage": "default",
         "fabric": "iscsi",
         "state": "planned",
-        "slot": 0,
+        "slot": False,
         "size_bytes": 100,
         "used_bytes": 0,
         "clone_kind": "",
@@ -144,7 +151,8 @@ def move(transaction: Transaction, volume_id: str, state: VolumeState) -> None:
         "attachment_id = CASE WHEN :attached THEN 'attachment-' || id END, "
         "released_at = CASE WHEN :state = 'released' THEN changed_at ELSE released_at END, "
         "scrub_run_id = CASE WHEN :state = 'scrubbing' THEN 'run' ELSE scrub_run_id END, "
-        "generation = generation + (:state = 'cloning' AND state IN ('detaching', 'scrubbing')) "
+        "generation = generation + CASE WHEN :state = 'cloning' "
+        "AND state IN ('detaching', 'scrubbing') THEN 1 ELSE 0 END "
         "WHERE id = :id",
         {"id": volume_id, "state": state.value, "attached": attached},
     )
@@ -200,14 +208,14 @@ def attachment(transaction: Transaction, name: str = "a1", **changes: Any) -> st
         "user_kind": "customer",
         "state": "waiting",
         "lease_until": 0,
-        "warm": 0,
+        "warm": False,
         "volume_generation": 0,
         "image_version": 0,
         "spec": "{}",
         "chap_mode": "none",
         "chap_username": "",
         "chap_secret": "",
-        "force_detach": 0,
+        "force_detach": False,
         "token": "t",
         "token_digest": "d",
         "created_at": NOW,

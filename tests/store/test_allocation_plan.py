@@ -18,8 +18,8 @@ def values(**known: Any) -> dict[str, Any]:
     return dict.fromkeys(re.findall(r":(\w+)", CLAIM), 1) | known
 
 
-def test_claiming_reads_indexes_and_sorts_nothing(writer: Writer) -> None:
-    plan = writer.write(
+def test_claiming_reads_indexes_and_sorts_nothing(sqlite_writer: Writer) -> None:
+    plan = sqlite_writer.write(
         lambda transaction: transaction.sql(f"EXPLAIN QUERY PLAN {CLAIM}", values()).fetchall()
     )
     steps = [row[3] for row in plan]
@@ -29,9 +29,9 @@ def test_claiming_reads_indexes_and_sorts_nothing(writer: Writer) -> None:
     assert [] == [step for step in steps if re.search(r"TEMP B-TREE|^SCAN", step)]
 
 
-def test_a_claim_costs_the_same_in_a_large_pool(writer: Writer) -> None:
+def test_a_claim_costs_the_same_in_a_large_pool(sqlite_writer: Writer) -> None:
     """Steps of the database's machine, not time: ten ready volumes against a thousand."""
-    seed.write_basics(writer)
+    seed.write_basics(sqlite_writer)
     taken: list[str] = []
 
     def claim(transaction: Transaction) -> int:
@@ -42,25 +42,25 @@ def test_a_claim_costs_the_same_in_a_large_pool(writer: Writer) -> None:
         transaction._raw.set_progress_handler(None, 0)
         return len(steps)
 
-    writer.write(lambda transaction: seed.ready_volumes(transaction, 10))
-    small = writer.write(claim)
-    writer.write(
+    sqlite_writer.write(lambda transaction: seed.ready_volumes(transaction, 10))
+    small = sqlite_writer.write(claim)
+    sqlite_writer.write(
         lambda transaction: [
             seed.volume_in(transaction, VolumeState.READY, f"w{number:04}", changed_at=100)
             for number in range(1000)
         ]
     )
-    large = writer.write(claim)
+    large = sqlite_writer.write(claim)
     assert ["v0000", "v0001"] == taken
     assert small > 0
     assert large <= small * 1.2
 
 
-def test_tickets_of_other_pools_and_old_ones_cost_a_claim_nothing(writer: Writer) -> None:
+def test_tickets_of_other_pools_and_old_ones_cost_a_claim_nothing(sqlite_writer: Writer) -> None:
     """What is held of this pool is summed up; a thousand other rows are not even looked at."""
-    seed.write_basics(writer)
-    writer.write(lambda transaction: seed.pool(transaction, "front", image_id="image-web"))
-    writer.write(lambda transaction: seed.ready_volumes(transaction, 100))
+    seed.write_basics(sqlite_writer)
+    sqlite_writer.write(lambda transaction: seed.pool(transaction, "front", image_id="image-web"))
+    sqlite_writer.write(lambda transaction: seed.ready_volumes(transaction, 100))
     taken: list[str] = []
 
     def claim(transaction: Transaction) -> int:
@@ -78,11 +78,11 @@ def test_tickets_of_other_pools_and_old_ones_cost_a_claim_nothing(writer: Writer
             seed.hold(transaction, f"over-{number}", expires_at=seed.NOW - 1)
             seed.hold(transaction, f"used-{number}", remaining=0)
 
-    before = writer.write(claim)
-    writer.write(others)
-    after = writer.write(claim)
+    before = sqlite_writer.write(claim)
+    sqlite_writer.write(others)
+    after = sqlite_writer.write(claim)
     assert ["v0000", "v0001"] == taken
     assert after <= before * 1.2
-    writer.write(lambda transaction: seed.hold(transaction, "web", count=3, remaining=3))
-    writer.write(claim)
+    sqlite_writer.write(lambda transaction: seed.hold(transaction, "web", count=3, remaining=3))
+    sqlite_writer.write(claim)
     assert "v0005" == taken[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from concurrent.futures import wait
 
@@ -10,8 +9,10 @@ import pytest
 
 from clonepool.errors import Aborted, NotFound
 from clonepool.store import events
+from clonepool.store.connections import StateDatabase
 from clonepool.store.database import Database
 from clonepool.store.writer import Transaction, Writer
+from tests.store import seed
 
 TIMEOUT_S = 5
 
@@ -27,16 +28,14 @@ def tell_and_fail(transaction: Transaction) -> None:
     raise NotFound("no such thing")
 
 
-def told(database: Database) -> list[str]:
+def told(database: StateDatabase) -> list[str]:
     """The events' messages as a connection of its own reads them, oldest first."""
-    with sqlite3.connect(database.path) as connection:
-        return [row[0] for row in connection.execute("SELECT message FROM event ORDER BY n")]
+    return [row[0] for row in seed.rows_of(database, "SELECT message FROM event ORDER BY n")]
 
 
-def kept(database: Database) -> set[str]:
+def kept(database: StateDatabase) -> set[str]:
     """The keys of what the changes wrote."""
-    with sqlite3.connect(database.path) as connection:
-        return {row[0] for row in connection.execute("SELECT key FROM meta")}
+    return {row[0] for row in seed.rows_of(database, "SELECT key FROM meta")}
 
 
 def together(writer: Writer, changes: list[str]) -> None:
@@ -59,42 +58,46 @@ def together(writer: Writer, changes: list[str]) -> None:
     wait(futures, TIMEOUT_S)
 
 
-def test_an_event_is_there_when_the_change_is_durable(database: Database, writer: Writer) -> None:
+def test_an_event_is_there_when_the_change_is_durable(
+    database: StateDatabase, writer: Writer
+) -> None:
     writer.write(lambda transaction: tell(transaction, "one"))
     assert ["one"] == told(database)
 
 
 def test_a_group_s_events_are_one_statement_in_the_changes_order(
-    database: Database, writer: Writer
+    sqlite: Database, sqlite_writer: Writer
 ) -> None:
     statements: list[str] = []
-    writer.write(lambda transaction: transaction._raw.set_trace_callback(statements.append))
-    together(writer, [f"{number:02}" for number in range(30)])
-    assert [f"{number:02}" for number in range(30)] == told(database)
+    sqlite_writer.write(lambda transaction: transaction._raw.set_trace_callback(statements.append))
+    together(sqlite_writer, [f"{number:02}" for number in range(30)])
+    assert [f"{number:02}" for number in range(30)] == told(sqlite)
     assert 1 == sum("INTO event" in statement for statement in statements)
 
 
-def test_a_change_that_fails_tells_nothing(database: Database, writer: Writer) -> None:
+def test_a_change_that_fails_tells_nothing(database: StateDatabase, writer: Writer) -> None:
     together(writer, ["before", "failed", "after"])
     assert ["before", "after"] == told(database)
     assert {"before", "after"} == kept(database)
 
 
 def test_a_change_and_its_event_are_kept_both_or_neither(
-    database: Database, writer: Writer
+    sqlite: Database, sqlite_writer: Writer
 ) -> None:
     """Were the events written in a commit of their own, the change would be there."""
-    writer.write(
+    sqlite_writer.write(
         lambda transaction: transaction.sql(
             "CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
     )
     with pytest.raises(Aborted, match="full"):
-        writer.write(lambda transaction: tell(transaction, "one"))
-    assert ([], set()) == (told(database), kept(database))
+        sqlite_writer.write(lambda transaction: tell(transaction, "one"))
+    assert ([], set()) == (told(sqlite), kept(sqlite))
 
 
-def test_more_rows_than_a_statement_takes_are_all_kept(database: Database, writer: Writer) -> None:
+def test_more_rows_than_a_statement_takes_are_all_kept(
+    database: StateDatabase, writer: Writer
+) -> None:
     def many(transaction: Transaction) -> None:
         for number in range(7000):
             events.add(transaction, now=1.0, subject="a", reason="B", message=str(number))
@@ -104,7 +107,7 @@ def test_more_rows_than_a_statement_takes_are_all_kept(database: Database, write
 
 
 def test_a_message_that_is_no_text_is_told_without_what_is_none(
-    database: Database, writer: Writer
+    database: StateDatabase, writer: Writer
 ) -> None:
     """A path's bytes need not be UTF-8; refused by SQLite, they would fail the whole group."""
     writer.write(lambda transaction: tell_bytes(transaction, b"/srv/\xff.img"))

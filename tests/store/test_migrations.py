@@ -65,54 +65,54 @@ def schema(path: Path) -> list[tuple[str, ...]]:
         ).fetchall()
 
 
-def test_the_migrations_make_what_the_tables_declare(database: Database) -> None:
+def test_the_migrations_make_what_the_tables_declare(sqlite: Database) -> None:
     declared = create_engine("sqlite://")
     SQLModel.metadata.create_all(declared)
-    assert described(declared) == described(database.engine)
+    assert described(declared) == described(sqlite.engine)
     assert "volume" in described(declared)
 
 
-def test_alembic_finds_nothing_to_migrate(database: Database) -> None:
-    with database.engine.connect() as connection:
+def test_alembic_finds_nothing_to_migrate(sqlite: Database) -> None:
+    with sqlite.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert [] == compare_metadata(context, SQLModel.metadata)
 
 
-def test_down_and_up_again_comes_to_the_same_schema(database: Database) -> None:
-    before = schema(database.path)
+def test_down_and_up_again_comes_to_the_same_schema(sqlite: Database) -> None:
+    before = schema(sqlite.path)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with database.engine.connect() as connection:
+    with sqlite.engine.connect() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
         connection.commit()
-        assert [] == schema(database.path)
+        assert [] == schema(sqlite.path)
         command.upgrade(config, "head")
         connection.commit()
-    assert before == schema(database.path)
+    assert before == schema(sqlite.path)
     assert any(kind == "trigger" for kind, *_rest in before)
 
 
-def test_what_an_earlier_revision_wrote_is_kept(database: Database) -> None:
-    writer = Writer(database)
+def test_what_an_earlier_revision_wrote_is_kept(sqlite: Database) -> None:
+    writer = Writer(sqlite)
     seed.write_basics(writer)
     writer.close()
     config = configuration()
-    with database.engine.connect() as connection:
+    with sqlite.engine.connect() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
         connection.commit()
         assert "hold" not in inspect(connection).get_table_names()
-    database.close()
-    opened = Database(database.path)
+    sqlite.close()
+    opened = Database(sqlite.path)
     with opened.engine.connect() as connection:
         assert "web" == connection.execute(text("SELECT name FROM pool")).scalar_one()
         assert 0 == connection.execute(text("SELECT count(*) FROM hold")).scalar_one()
     opened.close()
 
 
-def test_the_triggers_moves_are_the_domains(database: Database) -> None:
-    sql = {name: sql for _kind, name, sql in schema(database.path)}["volume_moves"]
+def test_the_triggers_moves_are_the_domains(sqlite: Database) -> None:
+    sql = {name: sql for _kind, name, sql in schema(sqlite.path)}["volume_moves"]
     pairs = {
         (old, new) for old in VolumeState for new in VolumeState if f"('{old}', '{new}')" in sql
     }
@@ -133,11 +133,11 @@ def test_a_migration_that_is_cut_off_leaves_nothing_behind(tmp_path: Path) -> No
     Database(path).close()
 
 
-def test_a_database_of_a_newer_version_is_refused_with_the_way_out(database: Database) -> None:
-    with sqlite3.connect(database.path) as connection:
+def test_a_database_of_a_newer_version_is_refused_with_the_way_out(sqlite: Database) -> None:
+    with sqlite3.connect(sqlite.path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(FailedPrecondition, match="run the version that wrote it"):
-        Database(database.path)
+        Database(sqlite.path)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         Database(path)
 
 
-def test_the_database_is_durable_guarded_and_private(database: Database) -> None:
-    with database.engine.connect() as connection:
+def test_the_database_is_durable_guarded_and_private(sqlite: Database) -> None:
+    with sqlite.engine.connect() as connection:
         seen = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys")

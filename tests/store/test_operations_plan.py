@@ -25,7 +25,13 @@ def claim(writer: Writer, *, limit: int, scrubs: int) -> list[str]:
         lambda transaction: [
             each.key
             for each in operations.claim_due(
-                transaction, node="n", owner="o", now=NOW + 2, limit=limit, scrubs=scrubs
+                transaction,
+                places=("n",),
+                owner="o",
+                now=NOW + 2,
+                limit=limit,
+                scrubs=scrubs,
+                lease_s=30,
             )
         ]
     )
@@ -40,9 +46,9 @@ def test_scrubs_come_first_as_they_were_asked_for_but_no_more_than_may_run(
     assert ["s2", "s3"] == claim(writer, limit=2, scrubs=4)
 
 
-def test_a_claim_does_not_look_through_all_of_them(writer: Writer) -> None:
+def test_a_claim_does_not_look_through_all_of_them(sqlite_writer: Writer) -> None:
     """Steps of SQLite's machine, which no loaded machine makes more of."""
-    writer.write(queue)
+    sqlite_writer.write(queue)
 
     def steps(transaction: Transaction) -> int:
         counted = [0]
@@ -52,8 +58,10 @@ def test_a_claim_does_not_look_through_all_of_them(writer: Writer) -> None:
             return 0
 
         transaction._raw.set_progress_handler(count, 100)
-        operations.claim_due(transaction, node="n", owner="o", now=NOW + 2, limit=1, scrubs=0)
+        operations.claim_due(
+            transaction, places=("n",), owner="o", now=NOW + 2, limit=1, scrubs=0, lease_s=30
+        )
         transaction._raw.set_progress_handler(None, 0)
         return counted[0] * 100
 
-    assert writer.write(steps) < 3000
+    assert sqlite_writer.write(steps) < 3000

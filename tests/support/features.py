@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.support.postgres import find_binaries
 from tools import pulumi_cli, pulumi_extras
 
 # a normal user's PATH often lacks the administrators' folders
@@ -71,6 +72,13 @@ def probe_reflink() -> Lack | None:
     asked = subprocess.run([losetup, "--find"], capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         return Lack(reason=f"no loop device: {asked.stderr.strip()}")
+    return None
+
+
+def probe_postgres() -> Lack | None:
+    if find_binaries() is None:
+        text = "PostgreSQL's server is not installed (Debian: postgresql)"
+        return Lack(reason=text, installable=True)
     return None
 
 
@@ -148,6 +156,7 @@ PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "fio": probe_fio,
     "systemd": probe_systemd,
     "reflink": probe_reflink,
+    "postgres": probe_postgres,
     "pulumi": probe_pulumi,
     "pulumi_yaml": probe_pulumi_yaml,
     "gensdk": probe_gensdk,

@@ -98,6 +98,15 @@ def parse_endpoint(text: str, *, field_name: str = "endpoint") -> Endpoint:
     raise InvalidArgument.field(field_name, f"{text[:80]!r} is not an endpoint; {_SPELLING}")
 
 
+def parse_endpoints(text: str, *, field_name: str = "endpoint") -> tuple[Endpoint, ...]:
+    """Endpoints separated by commas, one or more, each once. Raises as ``parse_endpoint`` does."""
+    words = [word.strip() for word in text.split(",")]
+    found = [parse_endpoint(word, field_name=field_name) for word in words if word]
+    if not found:
+        return (parse_endpoint(text, field_name=field_name),)
+    return tuple(dict.fromkeys(found))
+
+
 def _unix(*, text: str, path: str, field_name: str) -> Endpoint:
     if not path.startswith("/"):
         raise InvalidArgument.field(field_name, f"{text!r} needs an absolute path; {_SPELLING}")

@@ -70,6 +70,9 @@ class StorageBackend(ABC):
     that the capabilities exclude), Unavailable (the storage does not answer), PermissionDenied.
     """
 
+    hostless: bool = False
+    """Whether every node reaches the same objects; else they are on the node's own host."""
+
     @abstractmethod
     def capabilities(self) -> BackendCapabilities:
         """What this storage can do; probed once, then remembered."""

@@ -109,7 +109,9 @@ class MemoryBackend(StorageBackend):
         thin: bool = True,
         total_bytes: int = _DEFAULT_TOTAL_BYTES,
         on_step: StepHook = no_hook,
+        hostless: bool = False,
     ) -> None:
+        self.hostless = hostless
         self.on_step = on_step
         self._thin = thin
         self._total_bytes = total_bytes

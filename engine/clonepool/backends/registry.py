@@ -38,11 +38,21 @@ def create_backend(settings: DriverSettings, *, default_directory: Path) -> Stor
             f"storages.{settings.name}.driver",
             f"{settings.driver!r} is no storage driver; known: {', '.join(sorted(DRIVERS))}",
         )
-    module, _, class_name = target.partition(":")
-    driver = cast(type[_DriverClass], getattr(import_module(module), class_name))
+    driver = cast(type[_DriverClass], _load(target))
     _check_options(settings, known=driver.OPTIONS)
     opened = driver.from_options(settings.options, default_directory=default_directory)
     return cast(StorageBackend, opened)
+
+
+def is_hostless(driver: str) -> bool:
+    """Whether every node reaches the same objects by a driver; opens nothing."""
+    target = DRIVERS.get(driver)
+    return target is not None and cast(type[StorageBackend], _load(target)).hostless
+
+
+def _load(target: str) -> object:
+    module, _, class_name = target.partition(":")
+    return getattr(import_module(module), class_name)
 
 
 def _check_options(settings: DriverSettings, *, known: Mapping[str, str]) -> None:

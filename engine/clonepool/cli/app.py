@@ -15,7 +15,8 @@ from clonepool.errors import InvalidArgument
 
 _HELP: Final = "Server storage in milliseconds: pre-cloned volumes from a pool, attached on demand."
 _EPILOGUE: Final = (
-    "Every command takes --endpoint unix:///path or tcp://host:port (or CLONEPOOL_ENDPOINT). "
+    "Every command takes --endpoint unix:///path or tcp://host:port (or CLONEPOOL_ENDPOINT), "
+    "several nodes of an engine separated by commas. "
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no engine answers, "
     "4 a forecast holds what --fail-on names."
 )
@@ -107,6 +108,16 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
             {
                 "export": "clonepool.cli.audit:export_audit",
                 "verify": "clonepool.cli.audit:verify_audit",
+            },
+        ),
+        "node": (
+            "The engines that share one database.",
+            {
+                "list": "clonepool.cli.nodes:list_nodes",
+                "show": "clonepool.cli.nodes:show_node",
+                "drain": "clonepool.cli.nodes:drain_node",
+                "undrain": "clonepool.cli.nodes:undrain_node",
+                "forget": "clonepool.cli.nodes:forget_node",
             },
         ),
         "orphan": (

@@ -13,8 +13,9 @@ _HEADING: Final = """\
 Made by `python -m clonepool.cli.docs > docs/cli.md`; do not edit.
 
 Every command takes `--endpoint unix:///path` or `--endpoint tcp://host:port`; without it
-`CLONEPOOL_ENDPOINT` says where the engine is, and without that it is the one of the same user. See
-[configuration](configuration.md).
+`CLONEPOOL_ENDPOINT` says where the engine is, and without that it is the one of the same user.
+Several nodes of one engine are separated by commas: one that is away or shuts down is passed over.
+See [configuration](configuration.md).
 
 Reads take `--json`: the API's own field names, every field present, null for what is absent, sizes
 in bytes, times in ISO 8601. Without it they print for people: aligned text, a table on a terminal.

@@ -9,6 +9,7 @@ from typing import Final
 from clonepool.cli import output
 from clonepool.cli.checks import FAIL, Check, find_other_system, lacking
 from clonepool.cli.checks_engine import check_engine
+from clonepool.cli.checks_nodes import check_nodes
 from clonepool.cli.checks_tools import check_tools
 from clonepool.cli.settings import load_settings
 from clonepool.config import Settings
@@ -47,7 +48,12 @@ def run_checks(*, config_file: str = "") -> Sequence[Check]:
             name="settings", level=FAIL, detail=str(error), mend="see docs/configuration.md"
         )
         return [bad, *check_tools()]
-    return [*check_tools(), *_check_machine(settings), *check_engine(settings)]
+    return [
+        *check_tools(),
+        *_check_machine(settings),
+        *check_engine(settings),
+        *check_nodes(),
+    ]
 
 
 def _check_machine(settings: Settings) -> Iterable[Check]:

@@ -8,13 +8,16 @@ import queue
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
 
 from clonepool import __version__
 from clonepool.cli.checks import find_other_system
 from clonepool.cli.logs import start_logging
 from clonepool.cli.settings import load_settings
 from clonepool.config import Settings
+from clonepool.database_url import shown_url
 from clonepool.errors import FailedPrecondition
 from clonepool.units import parse_duration
 
@@ -31,7 +34,9 @@ def serve(
     config: str = "",
     state_dir: str = "",
     listen: str = "",
-    node: str = "",
+    database: str = "",
+    secret_key_file: str = "",
+    node: Annotated[str, Parameter(name=("--node", "--host"))] = "",
     import_root: list[str] | None = None,
     workers: int = 0,
     log_level: str = "",
@@ -51,8 +56,12 @@ def serve(
         Folder of the engine's database, keys and, unless set otherwise, its volumes.
     listen
         Where to listen: unix:///path, or tcp://host:port with TLS.
+    database
+        postgresql://user@host/db in place of SQLite in the state folder; no password here.
+    secret_key_file
+        Key of the secrets in the database, where it is not in the state folder.
     node
-        This engine's name among several; default: the host's name.
+        This engine's name among several nodes; default: the host's name.
     import_root
         Folder that images may be imported from; may be repeated.
     workers
@@ -75,6 +84,8 @@ def serve(
     flags = {
         "state_dir": state_dir,
         "listen": listen,
+        "database": database,
+        "secret_key_file": secret_key_file,
         "node": node,
         "import_roots": import_root,
         "workers": workers,
@@ -143,9 +154,10 @@ def _stop_on_signals() -> queue.SimpleQueue[int]:
 
 
 def _announce(server: EngineServer, settings: Settings) -> None:
+    state = shown_url(settings.database) if settings.database else settings.state_dir
     print(
         f"clonepool {__version__} serving on {server.endpoint} "
-        f"(pid {os.getpid()}, node {settings.node}, state in {settings.state_dir})",
+        f"(pid {os.getpid()}, node {settings.node}, state in {state})",
         flush=True,
     )
     sys.stdout.flush()

@@ -20,6 +20,7 @@ from clonepool.cli.settings_tables import (
     refuse_unknown,
 )
 from clonepool.config import DriverSettings, HoldSettings, Settings, TlsSettings
+from clonepool.database_url import check_url, has_secret
 from clonepool.errors import InvalidArgument
 from clonepool.units import parse_duration, parse_size
 
@@ -28,12 +29,15 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "state_dir": "folder of the engine's database, keys and sockets",
         "listen": "unix:///path or tcp://host:port",
+        "database": "postgresql://user@host/db in place of SQLite in the state folder",
+        "secret_key_file": "key of the secrets in the database; default: in the state folder",
         "node": "this engine's name among several",
         "import_roots": "folders that images may be imported from",
         "workers": "clones, scrubs and imports that run at once",
         "scrub_workers": "how many of them may be scrubs",
         "scrub_rate": "how many bytes a second all scrubs together overwrite and read back",
         "compare_every": "how often storages and fabrics are compared with the rows",
+        "node_lease": "how long a node may not be heard of before others take its work over",
         "orphan_grace": "how long an object without a row is kept, or never",
         "log_level": "debug, info, warning or error",
         "log_format": "plain or json",
@@ -62,6 +66,7 @@ _FILE_KEYS: Final = (
 _FIELDS: Final = MappingProxyType(
     {
         "compare_every": "compare_every_s",
+        "node_lease": "node_lease_s",
         "orphan_grace": "orphan_grace_s",
         "scrub_rate": "scrub_rate_bytes_s",
     }
@@ -190,12 +195,15 @@ def _single_values(
     readers: dict[str, Callable[[_Found, str], Any]] = {
         "state_dir": _path,
         "listen": _listen,
+        "database": _database,
+        "secret_key_file": _path,
         "node": _node,
         "import_roots": _paths,
         "workers": _workers,
         "scrub_workers": _workers,
         "scrub_rate": _size,
         "compare_every": _at_least_a_second,
+        "node_lease": _at_least_a_second,
         "orphan_grace": _orphan_grace,
         "log_level": lambda item, key: _choice(item, key, allowed=_LOG_LEVELS),
         "log_format": lambda item, key: _choice(item, key, allowed=_LOG_FORMATS),
@@ -235,6 +243,21 @@ def _listen(item: _Found, key: str) -> str:
     except InvalidArgument as refused:
         raise item.place.refuse(key, refused.violations[0].description) from None
     return text
+
+
+def _database(item: _Found, key: str) -> str:
+    url = _text(item, key)
+    if item.place.source == "flags" and has_secret(url):
+        text = (
+            "has a password, which every user sees on a command line; give it by PGPASSWORD, "
+            "~/.pgpass or a service file, or the URL by CLONEPOOL_DATABASE or the settings file"
+        )
+        raise item.place.refuse(key, text)
+    try:
+        check_url(url, field=key)
+    except InvalidArgument as refused:
+        raise item.place.refuse(key, refused.violations[0].description) from None
+    return url
 
 
 def _node(item: _Found, key: str) -> str:

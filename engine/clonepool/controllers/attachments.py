@@ -348,7 +348,7 @@ class Attachments:
 
         def change(transaction: Transaction) -> None:
             now = self._context.now()
-            release.finish(transaction, held=held, node=self._context.state.node, now=now)
+            release.finish(transaction, held=held, now=now)
             text = (
                 f"server {held.attachment.server_name} of {held.attachment.system_user} gave "
                 f"back volume {held.attachment.volume_id}"
@@ -365,8 +365,10 @@ class Attachments:
         self._tidied_at = self._context.now()
         before = self._context.now() - _LEFT_BEHIND_S
         with self._context.state.read() as session:
-            detaching = attachments.list_detaching(session, before=before)
-            attaching = attachments.list_attaching(session, before=before)
+            # those of another node are that one's
+            node = self._context.state.node
+            detaching = attachments.list_detaching(session, node=node, before=before)
+            attaching = attachments.list_attaching(session, node=node, before=before)
             expired = attachments.has_expired_waiters(session, now=self._context.now())
         for held in detaching:
             self._tidy_one(held, lambda each: self.delete(attachment_id=each, force=True))

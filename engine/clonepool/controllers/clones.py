@@ -7,6 +7,7 @@ from clonepool.controllers.exports import Exports
 from clonepool.controllers.worker import Control, Finish
 from clonepool.crash_points import Point, reach
 from clonepool.domain.model import Operation, Volume
+from clonepool.domain.nodes import is_any
 from clonepool.domain.policy import MAX_POOL_FAILURES, backoff_s
 from clonepool.domain.states import Severity, VolumeState
 from clonepool.errors import STORAGE_FULL, ClonepoolError, Unavailable
@@ -27,12 +28,17 @@ class CloneVolume:
         self._exports = exports
 
     def begin(self, transaction: Transaction, operation: Operation) -> None:
-        """Move the volume on to cloning; one that is elsewhere is left alone."""
+        """Move the volume on to cloning, here; one that is elsewhere is left alone."""
         transaction.sql(
             "UPDATE volume SET state = 'cloning', changed_at = ? "
             "WHERE id = ? AND state = 'planned'",
             (self._context.now(), operation.key),
         )
+        if is_any(operation.node):
+            transaction.sql(
+                "UPDATE volume SET node = ? WHERE id = ? AND state = 'cloning'",
+                (self._context.state.node, operation.key),
+            )
 
     def run(self, operation: Operation, control: Control) -> Finish:
         """Make the volume ready; one that nobody wants any more is deleted instead."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clonepool.backends.base import StorageBackend
-from clonepool.backends.registry import create_backend
+from clonepool.backends.registry import create_backend, is_hostless
 from clonepool.config import DriverSettings, Settings
 from clonepool.domain.facts import FabricFacts, StorageFacts
 from clonepool.errors import ClonepoolError, InvalidArgument
@@ -59,6 +59,17 @@ class Drivers:
             configured=self._settings.storages,
             open_driver=self._open_backend,
         )
+
+    def hostless_storages(self) -> tuple[str, ...]:
+        """The storages that every node reaches."""
+        return tuple(sorted(name for name in self._settings.storages if self.is_hostless(name)))
+
+    def is_hostless(self, name: str) -> bool:
+        """Whether every node reaches a storage; one that is not this engine's is none."""
+        opened, configured = self._backends.get(name), self._settings.storages.get(name)
+        if opened is not None:
+            return opened.hostless
+        return configured is not None and is_hostless(configured.driver)
 
     def fabric(self, name: str) -> Fabric:
         """The fabric of that name. Raises InvalidArgument (unknown), or what opening raises."""

@@ -13,7 +13,13 @@ from clonepool.domain import names
 from clonepool.domain.drift import list_names
 from clonepool.domain.model import ChapAccount, ImagePortion, Ref, Volume
 from clonepool.domain.states import AttachmentState, ChapMode, PortionRole, Severity, VolumeState
-from clonepool.errors import ClonepoolError, FailedPrecondition, NotFound, Unavailable
+from clonepool.errors import (
+    DATABASE_AWAY,
+    ClonepoolError,
+    FailedPrecondition,
+    NotFound,
+    Unavailable,
+)
 from clonepool.fabrics.base import Access, DesiredExport, ExportSpec, Fabric, Lun
 from clonepool.store import attachments, volumes
 from clonepool.store.attachments import Held
@@ -129,7 +135,7 @@ class Exports:
     def start(self) -> None:
         """Make every fabric in use equal to the rows, then watch for lost exports."""
         with self._context.state.read() as session:
-            in_use = volumes.fabrics_in_use(session)
+            in_use = volumes.fabrics_in_use(session, node=self._context.state.node)
         for name in in_use:
             self._guarded(name, self._reconcile_at_start)
         self._thread.start()
@@ -153,7 +159,10 @@ class Exports:
         try:
             step(name, self._context.drivers.fabric(name))
         except ClonepoolError as error:
-            self._note_away(name, error)
+            if error.reason == DATABASE_AWAY:
+                log.warning("fabric %s can't be checked: %s", name, error)
+            else:
+                self._note_away(name, error)
         except Exception:
             log.exception("fabric %s can't be checked", name)
 
@@ -261,13 +270,14 @@ class Exports:
             fabric.grant(spec, self.access(fresh))
 
     def _exported(self, name: str) -> list[tuple[Volume, ImagePortion | None, Held | None]]:
-        """The volumes that a fabric exports, with their shared copies and attachments."""
+        """What this node exports on a fabric, with shared copies and attachments."""
+        node = self._context.state.node
         with self._context.state.read() as session:
             held = {
                 item.attachment.volume_id: item
-                for item in attachments.list_on_fabric(session, fabric=name)
+                for item in attachments.list_on_fabric(session, fabric=name, node=node)
             }
-            found = volumes.list_on_fabric(session, fabric=name, states=_EXPORTED)
+            found = volumes.list_on_fabric(session, fabric=name, node=node, states=_EXPORTED)
         return [(volume, read_only, held.get(volume.id)) for volume, read_only in found]
 
     def _targets(self, name: str) -> set[str]:

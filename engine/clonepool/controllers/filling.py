@@ -30,7 +30,9 @@ class Filling:
         self._told_of_space: set[str] = set()
 
     def plan_all(self) -> None:
-        """Look at each pool once."""
+        """Look at each pool once; not at a node that drains."""
+        if not self._context.nodes.takes_work:
+            return
         with self._context.state.read() as session:
             pool_ids = pools.ids(session)
         for pool_id in pool_ids:
@@ -55,7 +57,8 @@ class Filling:
             # the counts are of before: the next look fills what the run does not give back
             self._context.signals.plan.set()
             return
-        if wanted is None:
+        if wanted is None or not self._context.is_here(node=wanted.node, storage=wanted.storage):
+            # where the image lies, its own node fills the pool
             return
         plan = self._within_space(pool, wanted, plan_fill(pool.spec, Stock.of(pool.counts)))
         if pool.stopped_reason:
@@ -113,7 +116,6 @@ class Filling:
                     version_id=wanted.id,
                     is_current=is_current,
                     count=count,
-                    node=node,
                     now=now,
                 )
             volumes.plan(
@@ -143,7 +145,6 @@ class Filling:
                     version_id=None,
                     is_current=None,
                     count=_AT_ONCE,
-                    node=self._context.state.node,
                     now=self._context.now(),
                     state=state,
                 )

@@ -26,7 +26,7 @@ class Images:
 
     def create(self, *, spec: ImageSpec, token: str) -> MasterImage:
         """Declare an image; see CreateImage in engine.proto for idempotency and errors."""
-        self._context.drivers.backend(spec.storage)
+        node = self._context.home_of(spec.storage)
         token_digest = _token_digest(spec)
 
         def change(transaction: Transaction) -> str:
@@ -35,7 +35,7 @@ class Images:
                 spec=spec,
                 token=token,
                 token_digest=token_digest,
-                node=self._context.state.node,
+                node=node,
                 now=self._context.now(),
             )
 
@@ -62,7 +62,6 @@ class Images:
                 image_id=image_id,
                 spec=spec,
                 token_digest=_token_digest(spec),
-                node=self._context.state.node,
                 now=self._context.now(),
             )
 
@@ -105,11 +104,13 @@ class Images:
         """Planner's step: begin to delete versions that nothing refers to."""
 
         def change(transaction: Transaction) -> int:
-            return images.retire_unused(
-                transaction, node=self._context.state.node, now=self._context.now()
-            )
+            return images.retire_unused(transaction, now=self._context.now())
 
-        if self._has_unused() and self._context.state.write(change):
+        if (
+            self._context.nodes.takes_work
+            and self._has_unused()
+            and self._context.state.write(change)
+        ):
             self._context.signals.work.set()
 
     def _has_unused(self) -> bool:

@@ -122,7 +122,7 @@ class Reconcile:
 
     def _storage_rows(self, name: str) -> StorageRows:
         with self._context.state.read() as session:
-            return drift.rows_of_storage(session, storage=name)
+            return drift.rows_of_storage(session, storage=name, node=self._context.place_of(name))
 
     def _fabric(self, name: str) -> None:
         fabric = self._context.drivers.fabric(name)
@@ -140,7 +140,7 @@ class Reconcile:
 
     def _fabric_rows(self, name: str) -> frozenset[VolumeRow]:
         with self._context.state.read() as session:
-            return drift.rows_of_fabric(session, fabric=name)
+            return drift.rows_of_fabric(session, fabric=name, node=self._context.state.node)
 
     def _make_again(self, name: str, fabric: Fabric, lost: frozenset[str]) -> None:
         made = self._exports.remake(name, fabric, lost=lost)

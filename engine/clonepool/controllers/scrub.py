@@ -138,7 +138,6 @@ class Scrub:
                 volume_id=volume_id,
                 after=AfterScrub.RECYCLE if reusable else AfterScrub.DESTROY,
                 order=order,
-                node=self._context.state.node,
                 now=now,
             )
             if run_id is not None:
@@ -172,7 +171,6 @@ class Scrub:
                 pool=pool,
                 order=order,
                 recycle=self._quota(pool, counts, transaction),
-                node=self._context.state.node,
                 now=now,
             )
             if run_id is not None:

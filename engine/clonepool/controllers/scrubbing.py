@@ -14,6 +14,7 @@ from clonepool.domain.model import (
     ScrubRun,
     Volume,
 )
+from clonepool.domain.nodes import work_place
 from clonepool.domain.policy import KEEPS_TO_WINDOWS, MAX_SCRUB_ATTEMPTS, backoff_s
 from clonepool.domain.read_back import ReadBack
 from clonepool.domain.states import AfterScrub, ScrubMethod, Severity, VerifyMode, VolumeState
@@ -123,8 +124,10 @@ class ScrubVolume:
             read_back="",
             error="",
         )
+        # what any node can clone, any may
+        place = work_place(node=version.node and volume.node, storage=version.storage)
         operations.add_for_volume(
-            transaction, kind="clone_volume", volume_id=volume.id, node=volume.node, now=now
+            transaction, kind="clone_volume", volume_id=volume.id, node=place, now=now
         )
 
     def _count(

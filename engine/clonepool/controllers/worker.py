@@ -12,6 +12,7 @@ from typing import Protocol
 from clonepool.controllers.context import Context
 from clonepool.crash_points import Point, reach
 from clonepool.domain.model import Operation
+from clonepool.domain.nodes import work_place
 from clonepool.domain.states import OperationState
 from clonepool.errors import Aborted, Cancelled, ClonepoolError, Internal
 from clonepool.store import operations
@@ -40,6 +41,8 @@ class Control:
         reach(Point.WORK_UNDER_WAY, self._operation.kind)
         if self._stopping.is_set():
             raise Cancelled("the engine is shutting down; the work goes on when it starts again")
+        if not self._context.nodes.takes_work:
+            raise Cancelled("the node is draining; the work goes on at another one, or later")
         if self._operation.cancel:
             raise self._cancelled()
         now = self._context.now()
@@ -83,11 +86,24 @@ class Work(Protocol):
 class Worker:
     """A dispatcher thread and a few worker threads; stops between steps, never inside one."""
 
-    def __init__(self, context: Context, kinds: Mapping[str, Work]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        kinds: Mapping[str, Work],
+        beat: Callable[[Transaction], None] = lambda _transaction: None,
+    ) -> None:
         self._context = context
         self._kinds = kinds
+        self._beat = beat
         self._owner = f"{context.state.node}/{uuid.uuid4()}"
+        # what is bound to this node, and what any node can do that has the storage
+        hostless = context.drivers.hostless_storages()
+        self._places = (
+            context.state.node,
+            *(work_place(node="", storage=name) for name in hostless),
+        )
         self._slots = context.settings.workers
+        self._lease_s = context.settings.node_lease_s
         self._running: dict[str, Operation] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -99,7 +115,7 @@ class Worker:
         state = self._context.state
         state.write(
             lambda transaction: operations.requeue_of_dead_owner(
-                transaction, node=state.node, owner=self._owner
+                transaction, places=self._places, owner=self._owner
             )
         )
         self._dispatcher.start()
@@ -119,19 +135,20 @@ class Worker:
             try:
                 claimed = self._claim()
                 # a clock that was set back must not end the beat
-                if abs(self._context.now() - beat_at) > operations.LEASE_S / 3:
+                if abs(self._context.now() - beat_at) > self._lease_s / 3:
                     beat_at = self._context.now()
                     self._renew()
+                idle_s = 0.0 if claimed else self._idle_s()
             except ClonepoolError as error:
                 log.warning("operations can't be claimed: %s", error)
-                claimed = 0
-            if claimed == 0:
-                self._context.signals.work.wait(self._idle_s())
+                idle_s = _IDLE_S
+            if idle_s:
+                self._context.signals.work.wait(idle_s)
 
     def _claim(self) -> int:
         with self._lock:
             free = self._slots - len(self._running)
-        if free <= 0 or not self._is_due():
+        if free <= 0 or not self._context.nodes.takes_work or not self._is_due():
             return 0
         taken = self._context.state.write(
             lambda transaction: self._claim_in(transaction, limit=free)
@@ -146,11 +163,12 @@ class Worker:
     ) -> list[Operation]:
         taken = operations.claim_due(
             transaction,
-            node=self._context.state.node,
+            places=self._places,
             owner=self._owner,
             now=self._context.now(),
             limit=limit,
             scrubs=self._free_scrubs(ended),
+            lease_s=self._lease_s,
         )
         for operation in taken:
             self._kinds[operation.kind].begin(transaction, operation)
@@ -176,12 +194,12 @@ class Worker:
     def _next_due_at(self) -> float | None:
         with self._context.state.read() as session:
             return operations.next_due_at(
-                session, node=self._context.state.node, scrubs=self._free_scrubs() > 0
+                session, places=self._places, scrubs=self._free_scrubs() > 0
             )
 
     def _idle_s(self) -> float:
         with self._lock:
-            if len(self._running) >= self._slots:
+            if len(self._running) >= self._slots or not self._context.nodes.takes_work:
                 return _IDLE_S
         due_at = self._next_due_at()
         if due_at is None:
@@ -194,10 +212,16 @@ class Worker:
 
         def change(transaction: Transaction) -> None:
             now = self._context.now()
-            operations.renew(transaction, operation_ids=running, owner=self._owner, now=now)
-            node = self._context.state.node
-            operations.requeue_expired(transaction, node=node, now=now)
-            operations.bring_forward(transaction, node=node, now=now)
+            operations.renew(
+                transaction,
+                operation_ids=running,
+                owner=self._owner,
+                now=now,
+                lease_s=self._lease_s,
+            )
+            operations.requeue_expired(transaction, places=self._places, now=now)
+            operations.bring_forward(transaction, places=self._places, now=now)
+            self._beat(transaction)
 
         self._context.state.write(change)
 
@@ -239,7 +263,7 @@ class Worker:
     def _write_and_claim(self, change: Finish, *, ended: Operation) -> Operation | None:
         def both(transaction: Transaction) -> Operation | None:
             change(transaction)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or not self._context.nodes.takes_work:
                 return None
             taken = self._claim_in(transaction, limit=1, ended=ended)
             return taken[0] if taken else None
@@ -262,7 +286,7 @@ class Worker:
         reach(Point.WORK_STOPPED, operation.kind)
 
         def change(transaction: Transaction) -> None:
-            if self._stopping.is_set():
+            if self._stopping.is_set() or not self._context.nodes.takes_work:
                 operations.put_back(transaction, operation=operation, run_after=0.0, error="")
                 return
             work.failed(transaction, operation, error)

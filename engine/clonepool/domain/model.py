@@ -106,6 +106,7 @@ class ImageVersion:
     writable: ImagePortion | None
     error: str
     created_at: float
+    node: str = ""  # where it lies, "" on a storage that every node reaches
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.domain import facts, model
+from clonepool.domain.nodes import is_any
 from clonepool.domain.states import SystemUserKind, VolumeState
 
 _USER_KINDS: Final[Mapping[SystemUserKind, pb.SystemUserKind.ValueType]] = {
@@ -212,7 +213,7 @@ def operation(work: model.Operation) -> pb.Operation:
         kind=work.kind,
         subject=work.subject,
         state=work.state,
-        node=work.node,
+        node="" if is_any(work.node) else work.node,
         attempt=work.attempt,
         run_after=timestamp(work.run_after),
         progress_bytes=work.progress_bytes,

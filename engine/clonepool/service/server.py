@@ -12,8 +12,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from clonepool.api.client import MESSAGE_LIMIT_BYTES
 from clonepool.api.endpoint import Endpoint, parse_endpoint
+from clonepool.api.line import MESSAGE_LIMIT_BYTES
 from clonepool.api.v1 import engine_pb2 as pb
 from clonepool.api.v1 import engine_pb2_grpc
 from clonepool.config import Settings
@@ -26,6 +26,7 @@ from clonepool.service.forecasts import ForecastHandlers
 from clonepool.service.holds import HoldHandlers
 from clonepool.service.images import ImageHandlers
 from clonepool.service.malformed import ForgivingServer
+from clonepool.service.nodes import NodeHandlers
 from clonepool.service.orphans import OrphanHandlers
 from clonepool.service.pools import PoolHandlers
 from clonepool.service.servers import ServerHandlers
@@ -45,6 +46,8 @@ _OPTIONS: Final = (
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
     # two engines on one port would share its callers
     ("grpc.so_reuseport", 0),
+    # callers that have another node to go to look every few seconds whether this one lives
+    ("grpc.http2.min_ping_interval_without_data_ms", 2000),
 )
 
 
@@ -185,6 +188,7 @@ class EngineServer:
             **VolumeHandlers(volumes=engine.volumes, scrub=engine.scrub).methods(),
             **ScrubHandlers(scrub=engine.scrub).methods(),
             **OperationHandlers(operations=engine.operations).methods(),
+            **NodeHandlers(nodes=engine.nodes).methods(),
             **OrphanHandlers(orphans=engine.orphans).methods(),
             **ForecastHandlers(forecasts=engine.forecasts).methods(),
             **HoldHandlers(holds=engine.holds).methods(),

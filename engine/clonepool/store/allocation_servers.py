@@ -22,7 +22,7 @@ _HAS_LABEL = "EXISTS (SELECT 1 FROM json_each(server.labels) WHERE key = ? AND v
 _INSERT_INLINE = """
     INSERT INTO server(id, name, initiator, labels, inline, user_name, user_kind, token,
         token_digest, created_at)
-    VALUES (:id, :name, :initiator, :labels, 1, :user_name, :user_kind, '', '', :now)
+    VALUES (:id, :name, :initiator, :labels, TRUE, :user_name, :user_kind, '', '', :now)
     ON CONFLICT DO NOTHING
 """
 

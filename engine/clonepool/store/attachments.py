@@ -13,6 +13,7 @@ from clonepool.domain.content import parse_attachment_document
 from clonepool.domain.model import Attachment, ImagePortion, PageRequest, Ref, SystemUser
 from clonepool.domain.states import AttachmentState, ChapMode, SystemUserKind
 from clonepool.errors import NotFound
+from clonepool.store.postgres.dialect import as_driver_takes
 from clonepool.store.writer import Transaction
 
 _COLUMNS = """
@@ -20,7 +21,7 @@ _COLUMNS = """
     s.name AS server_name,
     s.initiator, a.user_name, a.user_kind, a.volume_id, a.volume_generation, a.image_version,
     a.warm, a.chap_mode, a.chap_username, a.chap_secret, a.force_detach, a.created_at,
-    a.allocated_at, a.resumed_release, p.fabric, v.storage, v.slot, v.size_bytes,
+    a.allocated_at, a.resumed_release, p.fabric, v.node, v.storage, v.slot, v.size_bytes,
     v.state AS volume_state,
     i.id AS version_id, i.ro_object, i.ro_size_bytes, i.ro_digest
 """
@@ -53,6 +54,7 @@ class Held:
     chap_secret: str  # sealed
     lease_until: float
     volume_state: str
+    node: str  # that the volume is on, "" while it waits
 
 
 def held(row: Any, *, place: int = 0) -> Held:
@@ -74,6 +76,7 @@ def held(row: Any, *, place: int = 0) -> Held:
         chap_secret=row["chap_secret"],
         lease_until=row["lease_until"],
         volume_state=row["volume_state"] or "",
+        node=row["node"] or "",
     )
 
 
@@ -118,8 +121,9 @@ def _dicts(cursor: Any) -> Iterable[dict[str, Any]]:
 
 def _query(session: Session, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
     # by the driver itself: SQLAlchemy's rows cost more than the query, on the way of a release
-    raw: Any = session.connection().connection.driver_connection
-    return list(_dicts(raw.execute(sql, tuple(parameters))))
+    connection = session.connection()
+    raw: Any = connection.connection.driver_connection
+    return list(_dicts(raw.execute(as_driver_takes(connection, sql), tuple(parameters))))
 
 
 def in_transaction(transaction: Transaction, *, attachment_id: str, now: float) -> Held:
@@ -178,10 +182,10 @@ def _escaped(prefix: str) -> str:
     return prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def list_on_fabric(session: Session, *, fabric: str) -> list[Held]:
-    """Every attachment that holds a volume on one fabric."""
-    sql = f"{_SELECT} WHERE p.fabric = ? AND a.volume_id IS NOT NULL"
-    return [held(row) for row in _query(session, sql, (fabric,))]
+def list_on_fabric(session: Session, *, fabric: str, node: str) -> list[Held]:
+    """Every attachment that holds a volume of a node on one fabric."""
+    sql = f"{_SELECT} WHERE p.fabric = ? AND v.node = ?"
+    return [held(row) for row in _query(session, sql, (fabric, node))]
 
 
 def list_of_server(session: Session, *, server_id: str) -> list[Held]:
@@ -190,16 +194,16 @@ def list_of_server(session: Session, *, server_id: str) -> list[Held]:
     return [held(row) for row in _query(session, sql, (server_id,))]
 
 
-def list_detaching(session: Session, *, before: float) -> list[Held]:
-    """Releases begun before ``before`` and not finished."""
-    sql = f"{_SELECT} WHERE a.state = 'detaching' AND a.changed_at < ?"
-    return [held(row) for row in _query(session, sql, (before,))]
+def list_detaching(session: Session, *, node: str, before: float) -> list[Held]:
+    """Releases of a node's volumes begun before ``before`` and not finished."""
+    sql = f"{_SELECT} WHERE a.state = 'detaching' AND a.changed_at < ? AND v.node = ?"
+    return [held(row) for row in _query(session, sql, (before, node))]
 
 
-def list_attaching(session: Session, *, before: float) -> list[Held]:
-    """Grants begun before ``before`` whose end was not noted."""
-    sql = f"{_SELECT} WHERE v.state = 'attaching' AND v.changed_at < ?"
-    return [held(row) for row in _query(session, sql, (before,))]
+def list_attaching(session: Session, *, node: str, before: float) -> list[Held]:
+    """Grants of a node's volumes begun before ``before`` whose end was not noted."""
+    sql = f"{_SELECT} WHERE v.state = 'attaching' AND v.changed_at < ? AND v.node = ?"
+    return [held(row) for row in _query(session, sql, (before, node))]
 
 
 def names_of_pool(transaction: Transaction, *, pool_id: str) -> list[str]:

@@ -18,6 +18,7 @@ _VERSIONS = """
         v.rw_object, v.rw_size_bytes, v.error
     FROM image_version v JOIN image i ON i.id = v.image_id WHERE v.storage = ?
 """
+_ON_NODE = "AND (? = '' OR node = ?)"
 # nobody used these bytes: the scrub that makes the volume usable again must not name a user
 _OUT_OF_SERVICE = {
     VolumeState.READY: """
@@ -48,20 +49,23 @@ _HOLDER = """
 """
 
 
-def rows_of_storage(session: Session, *, storage: str) -> StorageRows:
-    """Everything that should or may be on a storage."""
+def rows_of_storage(session: Session, *, storage: str, node: str) -> StorageRows:
+    """Everything that should or may be on a storage of a node, or, for "", on one of all nodes."""
     connection = session.connection()
-    found = connection.exec_driver_sql(f"{_VOLUMES} WHERE storage = ?", (storage,))
-    versions = connection.exec_driver_sql(_VERSIONS, (storage,))
+    values = (storage, node, node)
+    found = connection.exec_driver_sql(f"{_VOLUMES} WHERE storage = ? {_ON_NODE}", values)
+    versions = connection.exec_driver_sql(f"{_VERSIONS} {_ON_NODE}", values)
     return StorageRows(
         volumes=frozenset(_volume(row) for row in found),
         portions=frozenset(portion for row in versions for portion in _portions(row)),
     )
 
 
-def rows_of_fabric(session: Session, *, fabric: str) -> frozenset[VolumeRow]:
-    """The volumes that are, may be or must not be exported on a fabric."""
-    found = session.connection().exec_driver_sql(f"{_VOLUMES} WHERE fabric = ?", (fabric,))
+def rows_of_fabric(session: Session, *, fabric: str, node: str) -> frozenset[VolumeRow]:
+    """The volumes that are, may be or must not be exported on a fabric of a node."""
+    found = session.connection().exec_driver_sql(
+        f"{_VOLUMES} WHERE fabric = ? AND node = ?", (fabric, node)
+    )
     return frozenset(_volume(row) for row in found)
 
 
@@ -136,9 +140,10 @@ def holder_of(transaction: Transaction, *, volume_id: str) -> tuple[str, str]:
 def note_version(transaction: Transaction, *, row: PortionRow, error: str) -> bool:
     """Write what is wrong with a version that serves; False when that is known, or it is gone."""
     statement = (
-        "UPDATE image_version SET error = ?1 WHERE id = ?2 AND state = 'ready' AND error != ?1"
+        "UPDATE image_version SET error = :error "
+        "WHERE id = :version AND state = 'ready' AND error != :error"
     )
-    return transaction.sql(statement, (error, row.version_id)).rowcount == 1
+    return transaction.sql(statement, {"error": error, "version": row.version_id}).rowcount == 1
 
 
 def pools_of_version(transaction: Transaction, *, row: PortionRow) -> list[tuple[str, str, str]]:

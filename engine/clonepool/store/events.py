@@ -25,7 +25,7 @@ def add(
 ) -> None:
     """Append one event."""
     # a path may hold bytes that are no text: they must not fail the changes that share the commit
-    text = message[:_MESSAGE_LIMIT_CHARS].encode(errors="replace").decode()
+    text = message[:_MESSAGE_LIMIT_CHARS].encode(errors="replace").decode().replace("\0", "?")
     row = (now, severity.value, subject, reason, text)
     transaction.append(_INSERT, row)
 

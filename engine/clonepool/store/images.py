@@ -17,6 +17,7 @@ from clonepool.domain.model import (
     PageRequest,
     Ref,
 )
+from clonepool.domain.nodes import work_place
 from clonepool.domain.states import VersionState
 from clonepool.errors import FailedPrecondition, InvalidArgument, NotFound
 from clonepool.store import operations, rows, tables
@@ -35,14 +36,15 @@ def create(
 ) -> str:
     """Insert with version 1 to be imported, or find what the same caller made; returns the id.
 
-    A failed import of the same image is begun again.
+    ``node`` is where it is to lie, "" on a storage that every node reaches. A failed import of the
+    same image is begun again.
     """
     session = transaction.session
     row = find_live(session, ref=Ref(name=spec.name))
     if row is not None:
         if row.token != token or row.token_digest != token_digest:
             raise already_exists("image", spec.name, row.id, same_token=row.token == token)
-        _retry_failed(transaction, image=row, node=node, now=now)
+        _retry_failed(transaction, image=row, now=now)
         return row.id
     row = tables.Image(
         id=str(uuid.uuid4()),
@@ -80,6 +82,7 @@ def _add_version(
         content=canonical(content),
         content_digest=digest(content),
         created_at=now,
+        node=node,
     )
     transaction.session.add(row)
     _ask_to_import(transaction, image=image, version_id=row.id, node=node, now=now)
@@ -88,20 +91,21 @@ def _add_version(
 def _ask_to_import(
     transaction: Transaction, *, image: tables.Image, version_id: str, node: str, now: float
 ) -> None:
+    place = work_place(node=node, storage=image.storage)
     subject = f"image/{image.name}"
     operations.add(
-        transaction, kind="import_image", subject=subject, key=version_id, node=node, now=now
+        transaction, kind="import_image", subject=subject, key=version_id, node=place, now=now
     )
 
 
-def _retry_failed(transaction: Transaction, *, image: tables.Image, node: str, now: float) -> None:
+def _retry_failed(transaction: Transaction, *, image: tables.Image, now: float) -> None:
     latest = _latest(transaction.session, image.id)
     if latest.state != VersionState.FAILED:
         return
     latest.state = VersionState.IMPORTING.value
     latest.error = ""
     transaction.session.add(latest)
-    _ask_to_import(transaction, image=image, version_id=latest.id, node=node, now=now)
+    _ask_to_import(transaction, image=image, version_id=latest.id, node=latest.node, now=now)
 
 
 def change(
@@ -110,10 +114,9 @@ def change(
     image_id: str,
     spec: ImageSpec,
     token_digest: str,
-    node: str,
     now: float,
 ) -> None:
-    """Labels in place; changed content is imported as a new version."""
+    """Labels in place; changed content is imported as a new version, where the others lie."""
     row = transaction.session.get(tables.Image, image_id)
     if row is None or row.deleted_at is not None:
         raise NotFound(f"there is no master image with id {image_id}")
@@ -124,10 +127,10 @@ def change(
     transaction.session.add(row)
     latest = _latest(transaction.session, image_id)
     if latest.content_digest == digest(image_content(spec)):
-        _retry_failed(transaction, image=row, node=node, now=now)
+        _retry_failed(transaction, image=row, now=now)
         return
     number = latest.number + 1
-    _add_version(transaction, image=row, spec=spec, number=number, node=node, now=now)
+    _add_version(transaction, image=row, spec=spec, number=number, node=latest.node, now=now)
 
 
 def _check_fixed(row: tables.Image, spec: ImageSpec) -> None:
@@ -156,7 +159,7 @@ def delete(transaction: Transaction, *, image_id: str, now: float) -> str | None
     row.deleted_at = now
     transaction.session.add(row)
     transaction.sql(
-        "UPDATE operation SET cancel = 1 WHERE kind = 'import_image' "
+        "UPDATE operation SET cancel = TRUE WHERE kind = 'import_image' "
         "AND state IN ('queued', 'running') "
         "AND key IN (SELECT id FROM image_version WHERE image_id = ?)",
         (image_id,),
@@ -285,21 +288,21 @@ def fail_import(transaction: Transaction, *, version_id: str, error: str) -> Non
     )
 
 
-def retire_unused(transaction: Transaction, *, node: str, now: float) -> int:
+def retire_unused(transaction: Transaction, *, now: float) -> int:
     """Begin to delete versions that nothing refers to; returns how many.
 
     Kept: the current version of a live image, one being imported, one with volumes, one that a
     live pool pins, and the newest failed one (its error is what the user has to read).
     """
     found = transaction.sql(_UNUSED).fetchall()
-    for version_id, image_name in found:
+    for version_id, image_name, node, storage in found:
         transaction.sql("UPDATE image_version SET state = 'deleting' WHERE id = ?", (version_id,))
         operations.add(
             transaction,
             kind="delete_version",
             subject=f"image/{image_name}",
             key=version_id,
-            node=node,
+            node=work_place(node=node, storage=storage),
             now=now,
         )
     return len(found)
@@ -311,7 +314,7 @@ def has_unused(session: Session) -> bool:
 
 
 _UNUSED = """
-    SELECT v.id, i.name FROM image_version v JOIN image i ON i.id = v.image_id
+    SELECT v.id, i.name, v.node, v.storage FROM image_version v JOIN image i ON i.id = v.image_id
     WHERE v.state IN ('ready', 'failed')
         AND NOT EXISTS (SELECT 1 FROM volume WHERE image_version_id = v.id)
         AND (i.deleted_at IS NOT NULL OR (

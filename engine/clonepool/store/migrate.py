@@ -21,18 +21,15 @@ def configuration() -> Config:
     return config
 
 
-def upgrade(connection: Connection, *, path: Path) -> None:
-    """Migrate whole or not at all. Raises FailedPrecondition for a newer version's database."""
+def upgrade(connection: Connection, *, name: str) -> None:
+    """Migrate within the caller's transaction. Raises FailedPrecondition for a newer database."""
     config = configuration()
-    # the driver begins nothing by itself: cut off, a migration must leave nothing
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
     except CommandError as error:
         text = (
-            f"the database {path} is of another version of Clonepool ({error}); "
+            f"the database {name} is of another version of Clonepool ({error}); "
             "run the version that wrote it, or a newer one"
         )
         raise FailedPrecondition(text, reason="DATABASE_VERSION") from None
-    connection.commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -16,7 +17,6 @@ from clonepool.errors import Aborted, NotFound
 from clonepool.store import rows, tables
 from clonepool.store.writer import Transaction
 
-LEASE_S = 30.0
 SCRUB = "scrub_volume"
 # far enough for "not before it is reset"
 NEVER = 4e9
@@ -26,21 +26,22 @@ _OPEN = ("queued", "running")
 # ended operations kept for `operation list`; a pool of thousands would drown them otherwise
 _KEEP_ENDED = 5000
 
-# in two parts, each with an index of its own: thousands of scrubs that may not run yet must not be
-# looked through for each clone behind them
+# in two parts for each place, each with an index of its own: thousands of scrubs that may not run
+# yet must not be looked through for each clone behind them
+_DUE_OTHER = """
+    SELECT * FROM (SELECT n, run_after FROM operation WHERE state = 'queued'
+        AND kind != 'scrub_volume' AND node = :{place} AND run_after <= :now
+        ORDER BY run_after, n LIMIT :limit) AS others_{place}
+"""
+_DUE_SCRUB = """
+    SELECT * FROM (SELECT n, run_after FROM operation WHERE state = 'queued'
+        AND kind = 'scrub_volume' AND node = :{place} AND run_after <= :now
+        ORDER BY run_after, n LIMIT :scrubs) AS scrubs_{place}
+"""
 _CLAIM = """
     UPDATE operation SET state = 'running', owner = :owner, fence = fence + 1,
         attempt = attempt + 1, lease_until = :lease
-    WHERE n IN (
-        SELECT n FROM (
-            SELECT * FROM (SELECT n, run_after FROM operation WHERE state = 'queued'
-                AND kind != 'scrub_volume' AND node = :node AND run_after <= :now
-                ORDER BY run_after, n LIMIT :limit)
-            UNION ALL
-            SELECT * FROM (SELECT n, run_after FROM operation WHERE state = 'queued'
-                AND kind = 'scrub_volume' AND node = :node AND run_after <= :now
-                ORDER BY run_after, n LIMIT :scrubs))
-        ORDER BY run_after, n LIMIT :limit)
+    WHERE n IN (SELECT n FROM ({due}) AS due ORDER BY run_after, n LIMIT :limit)
     RETURNING n, id, kind, subject, key, state, node, attempt, run_after, fence, progress_bytes,
         total_bytes, error, cancel, created_at, finished_at
 """
@@ -55,7 +56,7 @@ _NEXT_SCRUB = """
 _ADD = """
     INSERT INTO operation(id, kind, subject, key, state, node, attempt, run_after, owner, fence,
         lease_until, progress_bytes, total_bytes, error, cancel, created_at)
-    VALUES (?, ?, ?, ?, 'queued', ?, 0, ?, '', 0, 0, 0, 0, '', 0, ?)
+    VALUES (?, ?, ?, ?, 'queued', ?, 0, ?, '', 0, 0, 0, 0, '', FALSE, ?)
     ON CONFLICT (kind, key) WHERE state IN ('queued', 'running') DO NOTHING
 """
 _END = """
@@ -80,22 +81,36 @@ def add_for_volume(
     add(transaction, kind=kind, subject=subject, key=volume_id, node=node, now=now)
 
 
+@functools.cache
+def _claim_from(places: int) -> str:
+    names = [f"place{number}" for number in range(places)]
+    parts = [part.format(place=name) for name in names for part in (_DUE_OTHER, _DUE_SCRUB)]
+    return _CLAIM.format(due=" UNION ALL ".join(parts))
+
+
 def claim_due(
-    transaction: Transaction, *, node: str, owner: str, now: float, limit: int, scrubs: int
+    transaction: Transaction,
+    *,
+    places: Sequence[str],
+    owner: str,
+    now: float,
+    limit: int,
+    scrubs: int,
+    lease_s: float,
 ) -> list[Operation]:
-    """Take what is due on this node; only the new fence may report on it from now on.
+    """Take what is due at these places; only the new fence may report on it from now on.
 
     At most ``limit`` in all, and ``scrubs`` scrubs among them.
     """
     parameters = {
-        "node": node,
         "owner": owner,
         "now": now,
-        "lease": now + LEASE_S,
+        "lease": now + lease_s,
         "limit": limit,
         "scrubs": scrubs,
+        **{f"place{number}": place for number, place in enumerate(places)},
     }
-    cursor = transaction.sql(_CLAIM, parameters)
+    cursor = transaction.sql(_claim_from(len(places)), parameters)
     columns = [column[0] for column in cursor.description]
     found: list[Any] = [
         SimpleNamespace(**dict(zip(columns, row, strict=True))) for row in cursor.fetchall()
@@ -103,53 +118,62 @@ def claim_due(
     return [rows.operation(row) for row in sorted(found, key=lambda row: row.n)]
 
 
-def next_due_at(session: Session, *, node: str, scrubs: bool = True) -> float | None:
-    """When the next queued operation of this node is due; without ``scrubs`` none of those."""
+def next_due_at(session: Session, *, places: Sequence[str], scrubs: bool = True) -> float | None:
+    """When the next queued operation at these places is due; without ``scrubs`` none of those."""
     found = [
-        session.connection().exec_driver_sql(statement, (node,)).scalar_one()
+        session.connection().exec_driver_sql(statement, (place,)).scalar_one()
+        for place in places
         for statement in (_NEXT_OTHER, _NEXT_SCRUB)[: 2 if scrubs else 1]
     ]
     return min((at for at in found if at is not None), default=None)
 
 
-def requeue_of_dead_owner(transaction: Transaction, *, node: str, owner: str) -> int:
-    """Put back what an earlier incarnation of this node was running.
+def requeue_of_dead_owner(transaction: Transaction, *, places: Sequence[str], owner: str) -> int:
+    """Put back what an earlier incarnation of this owner's node was running.
 
     The host lock says that it is dead; its fence is void with the next claim.
     """
-    statement = (
-        "UPDATE operation SET state = 'queued' WHERE state = 'running' AND node = ? AND owner != ?"
-    )
-    return transaction.sql(statement, (node, owner)).rowcount
+    node = owner.partition("/")[0]
+    statement = """
+        UPDATE operation SET state = 'queued'
+        WHERE state = 'running' AND node = ? AND owner != ? AND owner LIKE ? || '/%'
+    """
+    return sum(transaction.sql(statement, (place, owner, node)).rowcount for place in places)
 
 
 def renew(
-    transaction: Transaction, *, operation_ids: Sequence[str], owner: str, now: float
+    transaction: Transaction,
+    *,
+    operation_ids: Sequence[str],
+    owner: str,
+    now: float,
+    lease_s: float,
 ) -> None:
     """Prolong the leases of running operations."""
     for operation_id in operation_ids:
         transaction.sql(
             "UPDATE operation SET lease_until = ? WHERE id = ? AND owner = ? AND state = 'running'",
-            (now + LEASE_S, operation_id, owner),
+            (now + lease_s, operation_id, owner),
         )
 
 
-def requeue_expired(transaction: Transaction, *, node: str, now: float) -> int:
+def requeue_expired(transaction: Transaction, *, places: Sequence[str], now: float) -> int:
     """Put back what nobody renews any more: its worker could not even report."""
-    return transaction.sql(
-        "UPDATE operation SET state = 'queued' "
-        "WHERE state = 'running' AND node = ? AND lease_until < ?",
-        (node, now),
-    ).rowcount
+    statement = """
+        UPDATE operation SET state = 'queued'
+        WHERE state = 'running' AND node = ? AND lease_until < ?
+    """
+    return sum(transaction.sql(statement, (place, now)).rowcount for place in places)
 
 
-def bring_forward(transaction: Transaction, *, node: str, now: float) -> int:
+def bring_forward(transaction: Transaction, *, places: Sequence[str], now: float) -> int:
     """Make due at once what a clock that was set back had put off; returns how many."""
-    return transaction.sql(
-        "UPDATE operation SET run_after = ?1 WHERE state = 'queued' AND node = ?2 "
-        "AND run_after > ?1 + ?3 AND run_after < ?4",
-        (now, node, _LONGEST_PAUSE_S, NEVER),
-    ).rowcount
+    statement = """
+        UPDATE operation SET run_after = :now WHERE state = 'queued' AND node = :place
+            AND run_after > :now + :pause AND run_after < :never
+    """
+    values = {"now": now, "pause": _LONGEST_PAUSE_S, "never": NEVER}
+    return sum(transaction.sql(statement, values | {"place": each}).rowcount for each in places)
 
 
 def end(

@@ -22,8 +22,8 @@ _KEEP = """
 """
 # the names are made of the ids: a volume's generation, or a version's two portions
 _HAS_ROW = """
-    SELECT EXISTS (SELECT 1 FROM volume WHERE 'vol-' || id || '-g' || generation = ?1)
-        OR EXISTS (SELECT 1 FROM image_version WHERE ?1 IN ('img-' || id || '-ro',
+    SELECT EXISTS (SELECT 1 FROM volume WHERE 'vol-' || id || '-g' || generation = :name)
+        OR EXISTS (SELECT 1 FROM image_version WHERE :name IN ('img-' || id || '-ro',
             'img-' || id || '-rw'))
 """
 _BETWEEN = "/"
@@ -54,7 +54,7 @@ def forget(transaction: Transaction, *, storage: str, names: Iterable[str]) -> N
 
 def has_row(transaction: Transaction, *, name: str) -> bool:
     """Whether a row accounts for an object by now."""
-    return bool(transaction.sql(_HAS_ROW, (name,)).fetchone()[0])
+    return bool(transaction.sql(_HAS_ROW, {"name": name}).fetchone()[0])
 
 
 def of_storage(session: Session, *, storage: str) -> dict[str, Orphan]:

@@ -17,11 +17,11 @@ from clonepool.store.allocation import already_exists
 from clonepool.store.writer import Transaction
 
 _COUNTS = """
-    SELECT state, count(*), sum(image_version_id IS NOT (
+    SELECT state, count(*), sum(CASE WHEN image_version_id IS NOT (
         SELECT CASE p.image_version WHEN 0 THEN i.current_version_id ELSE (
             SELECT id FROM image_version WHERE image_id = i.id AND number = p.image_version) END
-        FROM pool p JOIN image i ON i.id = p.image_id WHERE p.id = ?1))
-    FROM volume WHERE pool_id = ?1 GROUP BY state
+        FROM pool p JOIN image i ON i.id = p.image_id WHERE p.id = :pool) THEN 1 ELSE 0 END)
+    FROM volume WHERE pool_id = :pool GROUP BY state
 """
 _RECYCLING = (
     "SELECT count(*) FROM volume "
@@ -186,7 +186,7 @@ def get_any(session: Session, *, pool_id: str, now: float) -> tuple[ReplicaPool,
 def counts(session: Session, *, pool_id: str, now: float) -> PoolCounts:
     """A pool's volumes by state, its queue, and what is held of it."""
     connection = session.connection()
-    found = connection.exec_driver_sql(_COUNTS, (pool_id,)).all()
+    found = connection.exec_driver_sql(_COUNTS, {"pool": pool_id}).all()
     stale_of = {state: stale for state, _number, stale in found}
     by_state = {VolumeState(state): number for state, number, _stale in found}
     recycling = 0
@@ -250,9 +250,9 @@ def note_failure(transaction: Transaction, *, pool_id: str) -> int:
 def note_success(transaction: Transaction, *, pool_id: str, clone_kind: str) -> None:
     """A clone worked: the count of failures in a row starts anew."""
     transaction.sql(
-        "UPDATE pool SET failures = 0, clone_kind = ?1 "
-        "WHERE id = ?2 AND (failures != 0 OR clone_kind != ?1)",
-        (clone_kind, pool_id),
+        "UPDATE pool SET failures = 0, clone_kind = :kind "
+        "WHERE id = :pool AND (failures != 0 OR clone_kind != :kind)",
+        {"kind": clone_kind, "pool": pool_id},
     )
 
 

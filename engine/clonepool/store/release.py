@@ -48,7 +48,7 @@ def begin(transaction: Transaction, *, attachment_id: str, now: float) -> bool:
     return cursor.rowcount == 1
 
 
-def finish(transaction: Transaction, *, held: Held, node: str, now: float) -> None:
+def finish(transaction: Transaction, *, held: Held, now: float) -> None:
     """Nothing reaches the volume any more: released, or, a slot, made anew at once."""
     values = {"id": held.attachment.id, "now": now}
     row = transaction.sql(_RELEASED, values).fetchone()
@@ -57,7 +57,7 @@ def finish(transaction: Transaction, *, held: Held, node: str, now: float) -> No
     else:
         for (volume_id,) in transaction.sql(_SLOT_AGAIN, values).fetchall():
             operations.add_for_volume(
-                transaction, kind="clone_volume", volume_id=volume_id, node=node, now=now
+                transaction, kind="clone_volume", volume_id=volume_id, node=held.node, now=now
             )
     _forget(transaction, held=held)
 

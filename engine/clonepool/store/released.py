@@ -13,7 +13,7 @@ _KEEP = """
     INSERT INTO released_attachment(volume_id, generation, attachment_id, name, pool_id, user_name,
         user_kind, released_at, superseded, attachment, server)
     SELECT a.volume_id, a.volume_generation, a.id, a.name, a.pool_id, a.user_name, a.user_kind,
-        :now, 0,
+        :now, FALSE,
         json_object('id', a.id, 'name', a.name, 'pool', a.pool_id, 'server_id', a.server_id,
             'user_name', a.user_name, 'user_kind', a.user_kind, 'warm', a.warm,
             'volume', a.volume_id, 'generation', a.volume_generation, 'number', a.image_version,
@@ -27,7 +27,7 @@ _KEEP = """
     ON CONFLICT (volume_id) DO UPDATE SET generation = excluded.generation,
         attachment_id = excluded.attachment_id, name = excluded.name,
         pool_id = excluded.pool_id, user_name = excluded.user_name,
-        user_kind = excluded.user_kind, released_at = excluded.released_at, superseded = 0,
+        user_kind = excluded.user_kind, released_at = excluded.released_at, superseded = FALSE,
         attachment = excluded.attachment, server = excluded.server
 """
 _FIND = """
@@ -67,7 +67,7 @@ class Resumable:
 
 def keep(transaction: Transaction, *, attachment_id: str, name: str, now: float) -> None:
     """Remember an attachment that ends; of its name, only the last one can be resumed."""
-    transaction.sql("UPDATE released_attachment SET superseded = 1 WHERE name = ?", (name,))
+    transaction.sql("UPDATE released_attachment SET superseded = TRUE WHERE name = ?", (name,))
     transaction.sql(_KEEP, {"id": attachment_id, "now": now})
 
 

@@ -112,14 +112,12 @@ def undo(
     document, server_document = json.loads(row[5]), json.loads(row[6])
     user = SystemUser(name=document["user_name"], kind=SystemUserKind(document["user_kind"]))
     server = _server(transaction, server_document, user=user, now=now)
-    values = document | {
+    values = _as_kept(document) | {
         "attachment": attachment_id,
         "pool": pool_id,
         "server": server.name,
         "server_id": server.id,
         "now": now,
-        "created_at": float(document["created_at"]),
-        "allocated_at": float(document["allocated_at"]),
         "resumed": released_at,
     }
     if not _make_room(transaction, values, Turn()):
@@ -134,6 +132,12 @@ def undo(
     transaction.sql(_INSERT, values)
     allocation_servers.occupy(transaction, server_id=server.id, user=user)
     return str(attachment_id), True
+
+
+def _as_kept(document: dict[str, Any]) -> dict[str, Any]:
+    """The row that was: SQLite writes yes and no as numbers, and times are kept as texts."""
+    read = {"warm": bool, "force_detach": bool, "created_at": float, "allocated_at": float}
+    return document | {name: as_type(document[name]) for name, as_type in read.items()}
 
 
 def _find(transaction: Transaction, *, attachment: str, volume_id: str) -> tuple[Any, ...] | None:

@@ -43,6 +43,7 @@ def version(row: tables.ImageVersion) -> model.ImageVersion:
         writable=portion(row.rw_object, row.rw_size_bytes, row.rw_digest),
         error=row.error,
         created_at=row.created_at,
+        node=row.node,
     )
 
 

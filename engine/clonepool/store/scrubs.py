@@ -26,12 +26,13 @@ _TAKE = f"""
     WHERE n IN (SELECT n FROM volume WHERE pool_id = :pool AND ({_ELIGIBLE}
             OR state = 'faulty' AND released_at IS NOT NULL AND changed_at <= :faulty_before)
         ORDER BY released_at, n LIMIT :limit)
-    RETURNING id
+    RETURNING id, node
 """  # noqa: S608 - texts of ours, values bound
 _TAKE_ONE = """
     UPDATE volume SET state = 'scrubbing', scrub_run_id = :run, changed_at = :now,
         after_scrub = :after, read_back = ''
-    WHERE id = :volume AND state = 'faulty' AND released_at IS NOT NULL RETURNING id
+    WHERE id = :volume AND state = 'faulty' AND released_at IS NOT NULL
+    RETURNING id, node
 """
 _BACKLOG = f"""
     SELECT count(*), coalesce(sum(size_bytes), 0), coalesce(:now - min(released_at), 0)
@@ -72,7 +73,6 @@ def start(
     pool: ReplicaPool,
     order: Order,
     recycle: int,
-    node: str,
     now: float,
 ) -> str | None:
     """Take a pool's released volumes into one run; None when there is none to take.
@@ -81,7 +81,7 @@ def start(
     """
     run_id = str(uuid.uuid4())
     limits = {AfterScrub.RECYCLE: recycle, AfterScrub.DESTROY: _ALL}
-    volume_ids = []
+    taken: list[tuple[str, str]] = []
     for after, limit in limits.items():
         values: dict[str, Any] = {
             "run": run_id,
@@ -90,8 +90,8 @@ def start(
             "limit": limit,
         }
         values |= _times(order.undo_before, now) | {"faulty_before": order.faulty_before}
-        volume_ids += [row[0] for row in transaction.sql(_TAKE, values)]
-    return _begin(transaction, run_id, volume_ids, pool=pool, order=order, node=node, now=now)
+        taken += transaction.sql(_TAKE, values).fetchall()
+    return _begin(transaction, run_id, taken, pool=pool, order=order, now=now)
 
 
 def start_one(
@@ -101,27 +101,25 @@ def start_one(
     volume_id: str,
     after: AfterScrub,
     order: Order,
-    node: str,
     now: float,
 ) -> str | None:
     """Take one faulty volume into a run of its own; None when it is faulty no more."""
     run_id = str(uuid.uuid4())
     values = {"run": run_id, "volume": volume_id, "after": after.value, "now": now}
-    taken = [row[0] for row in transaction.sql(_TAKE_ONE, values)]
-    return _begin(transaction, run_id, taken, pool=pool, order=order, node=node, now=now)
+    taken = transaction.sql(_TAKE_ONE, values).fetchall()
+    return _begin(transaction, run_id, taken, pool=pool, order=order, now=now)
 
 
 def _begin(
     transaction: Transaction,
     run_id: str,
-    volume_ids: Sequence[str],
+    taken: Sequence[tuple[str, str]],
     *,
     pool: ReplicaPool,
     order: Order,
-    node: str,
     now: float,
 ) -> str | None:
-    if not volume_ids:
+    if not taken:
         return None
     released.forget_of_run(transaction, run_id=run_id)
     transaction.session.add(
@@ -133,11 +131,11 @@ def _begin(
             method=order.method.value,
             verify=order.verify.value,
             state="running",
-            volumes=len(volume_ids),
+            volumes=len(taken),
             started_at=now,
         )
     )
-    for volume_id in volume_ids:
+    for volume_id, node in taken:
         operations.add_for_volume(
             transaction, kind="scrub_volume", volume_id=volume_id, node=node, now=now
         )

@@ -36,7 +36,7 @@ _RELEASED = """
 """
 _WAITING = "SELECT pool_id, count(*) FROM attachment WHERE state = 'waiting' GROUP BY pool_id"
 _ATTACHMENTS = """
-    SELECT a.name, p.name, s.name, coalesce(i.number, 0), coalesce(v.slot, 0),
+    SELECT a.name, p.name, s.name, coalesce(i.number, 0), coalesce(v.slot, FALSE),
         coalesce(v.size_bytes, 0), a.user_name, a.user_kind
     FROM attachment a JOIN pool p ON p.id = a.pool_id JOIN server s ON s.id = a.server_id
     LEFT JOIN volume v ON v.id = a.volume_id LEFT JOIN image_version i ON i.id = v.image_version_id

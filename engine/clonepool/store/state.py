@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,30 +11,87 @@ from typing import TypeVar
 
 from sqlmodel import Session
 
+from clonepool.errors import DataLoss, FailedPrecondition
+from clonepool.store.connections import Clock, StateDatabase
 from clonepool.store.database import Database
 from clonepool.store.secrets import SecretBox
-from clonepool.store.writer import Change, Outage, Writer
+from clonepool.store.writer import Change, Outage, Transaction, Writer
 
 Result = TypeVar("Result")
-Clock = Callable[[], float]
+_KEY_CHECK = "key_check"
+_FIND_CHECK = "SELECT value FROM meta WHERE key = ?"
+_KEEP = """
+    INSERT INTO meta(key, value) VALUES (?, ?)
+    ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value
+"""
 
 
 class State:
-    """One engine's database, writer and key; ``node`` is this engine's name in the rows."""
+    """One engine's database, writer and key; ``node`` is this engine's name in the rows.
 
-    def __init__(self, *, folder: Path, node: str, clock: Clock) -> None:
+    ``url`` of a PostgreSQL database, which other nodes may share; "" for SQLite in ``folder``.
+    ``key_path`` where the key is not in ``folder``. ``clock`` stamps and ends everything; None
+    takes the database's, or, where it has none, the machine's. Raises FailedPrecondition when the
+    key is not the one that sealed the database's secrets.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        node: str,
+        clock: Clock | None,
+        url: str = "",
+        key_path: Path | None = None,
+    ) -> None:
         self.node = node
-        self.clock = clock
-        self.database = Database(folder / "clonepool.db")
-        self.secrets = SecretBox(folder / "secret.key")
-        self._writer = Writer(self.database)
-        self.engine_id = self.write(
-            lambda transaction: transaction.sql(
-                "INSERT INTO meta(key, value) VALUES ('engine_id', ?) "
-                "ON CONFLICT (key) DO UPDATE SET value = value RETURNING value",
-                (str(uuid.uuid4()),),
-            ).fetchone()[0]
+        self.database: StateDatabase = (
+            _open_postgres(url, node=node) if url else Database(folder / "clonepool.db")
         )
+        try:
+            self.clock = clock or self.database.clock or time.time
+            self._key_path = key_path or folder / "secret.key"
+            self.secrets = self._open_secrets()
+            self._writer = Writer(self.database)
+        except BaseException:
+            self.database.close()
+            raise
+        try:
+            self.engine_id = self.write(self._agree)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_secrets(self) -> SecretBox:
+        with self.database.read() as session:
+            found = session.connection().exec_driver_sql(_FIND_CHECK, (_KEY_CHECK,)).first()
+        if found is not None and not self._key_path.exists():
+            # a new one would open nothing; nor may it lie there as if it were the right one
+            raise self._wrong_key("is missing")
+        return SecretBox(self._key_path)
+
+    def _agree(self, transaction: Transaction) -> str:
+        """What all engines of this database share: its id, and its secrets' key."""
+        mine = self.secrets.seal(_KEY_CHECK, context=_KEY_CHECK)
+        sealed = transaction.sql(_KEEP, (_KEY_CHECK, mine)).fetchone()[0]
+        try:
+            self.secrets.open(sealed, context=_KEY_CHECK)
+        except DataLoss:
+            raise self._wrong_key("is another one") from None
+        return str(transaction.sql(_KEEP, ("engine_id", str(uuid.uuid4()))).fetchone()[0])
+
+    def _wrong_key(self, state: str) -> FailedPrecondition:
+        text = (
+            f"the secrets in {self.database.shown} are sealed with a key, and {self._key_path} "
+            f"{state}; put that key file there (from a backup, or from another node), or name it "
+            "by --secret-key-file"
+        )
+        return FailedPrecondition(text, reason="SECRET_KEY")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether engines on other machines may have the same database."""
+        return not isinstance(self.database, Database)
 
     def read(self) -> AbstractContextManager[Session]:
         """A session on one consistent snapshot."""
@@ -60,3 +117,19 @@ class State:
         """Finish pending changes and close."""
         self._writer.close()
         self.database.close()
+
+
+def _open_postgres(url: str, *, node: str) -> StateDatabase:
+    try:
+        from clonepool.store.postgres.database import (  # noqa: PLC0415 - only where it is used
+            PostgresDatabase,
+        )
+    except ImportError as missing:
+        if (missing.name or "psycopg").partition(".")[0] != "psycopg":
+            raise
+        raise FailedPrecondition(
+            f"the state in PostgreSQL needs psycopg, which can't be loaded ({missing}); run "
+            "pip install 'clonepool[engine,postgres]'",
+            reason="EXTRA_MISSING",
+        ) from None
+    return PostgresDatabase(url, node=node)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
+from clonepool.store import node_tables  # noqa: F401 - one schema, registered with these
+
 LIVE = text("deleted_at IS NULL")
 RELEASED = text("state = 'released'")
 
@@ -59,6 +61,8 @@ class ImageVersion(SQLModel, table=True):
     rw_digest: str = ""
     error: str = ""
     created_at: float
+    # where it lies, "" on a storage that every node reaches
+    node: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class Pool(SQLModel, table=True):

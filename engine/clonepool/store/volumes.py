@@ -15,6 +15,7 @@ from clonepool.domain.model import (
     ReplicaPool,
     Volume,
 )
+from clonepool.domain.nodes import work_place
 from clonepool.domain.states import VOLUME_MOVES, VersionState, VolumeState
 from clonepool.errors import FailedPrecondition, Internal, NotFound
 from clonepool.store import operations, rows, tables
@@ -31,7 +32,7 @@ _RETIRE = """
     WHERE n IN (SELECT n FROM volume WHERE pool_id = :pool AND state = :state
         AND (:any_version OR (image_version_id = :version) = :is_current)
         ORDER BY changed_at, n LIMIT :limit)
-    RETURNING id
+    RETURNING id, node
 """
 
 
@@ -54,12 +55,13 @@ def plan(
         return planned
     slot = version.writable is None
     size_bytes = version.writable.size_bytes if version.writable else 0
+    place = work_place(node=version.node, storage=version.storage)
     for _ in range(count):
         volume_id = str(uuid.uuid4())
         key = (volume_id, pool.id, version.id, node, version.storage, pool.spec.fabric)
         transaction.sql(_PLAN, (*key, slot, size_bytes, now, now))
         operations.add_for_volume(
-            transaction, kind="clone_volume", volume_id=volume_id, node=node, now=now
+            transaction, kind="clone_volume", volume_id=volume_id, node=place, now=now
         )
         planned.append(volume_id)
     return planned
@@ -72,7 +74,6 @@ def retire(
     version_id: str | None,
     is_current: bool | None,
     count: int,
-    node: str,
     now: float,
     state: VolumeState = VolumeState.READY,
 ) -> list[str]:
@@ -89,12 +90,12 @@ def retire(
         "state": state.value,
         "now": now,
     }
-    retired = [row[0] for row in transaction.sql(_RETIRE, parameters)]
-    for volume_id in retired:
+    retired = transaction.sql(_RETIRE, parameters).fetchall()
+    for volume_id, node in retired:
         operations.add_for_volume(
             transaction, kind="delete_volume", volume_id=volume_id, node=node, now=now
         )
-    return retired
+    return [row[0] for row in retired]
 
 
 def move(
@@ -174,14 +175,18 @@ def list_page(
 
 
 def list_on_fabric(
-    session: Session, *, fabric: str, states: Sequence[VolumeState]
+    session: Session, *, fabric: str, node: str, states: Sequence[VolumeState]
 ) -> list[tuple[Volume, ImagePortion | None]]:
-    """Volumes in given states, each with the portion that its shared copy is of."""
+    """A node's volumes in given states, each with the portion that its shared copy is of."""
     query = (
         select(tables.Volume, tables.Pool.name, tables.ImageVersion)
         .join(tables.Pool, col(tables.Pool.id) == tables.Volume.pool_id)
         .join(tables.ImageVersion, col(tables.ImageVersion.id) == tables.Volume.image_version_id)
-        .where(tables.Volume.fabric == fabric, col(tables.Volume.state).in_(states))
+        .where(
+            tables.Volume.fabric == fabric,
+            tables.Volume.node == node,
+            col(tables.Volume.state).in_(states),
+        )
     )
     return [
         (
@@ -192,9 +197,10 @@ def list_on_fabric(
     ]
 
 
-def fabrics_in_use(session: Session) -> list[str]:
-    """The fabrics that volumes are exported on."""
-    return list(session.exec(select(tables.Volume.fabric).distinct()))
+def fabrics_in_use(session: Session, *, node: str) -> list[str]:
+    """The fabrics that a node's volumes are exported on."""
+    query = select(tables.Volume.fabric).where(tables.Volume.node == node)
+    return list(session.exec(query.distinct()))
 
 
 def list_growing(session: Session, *, storage: str) -> list[tuple[str, int]]:
@@ -220,7 +226,8 @@ def note_used(transaction: Transaction, *, used_bytes: Mapping[tuple[str, int], 
 def owed_bytes(session: Session, *, storage: str, auto_is_full: bool) -> int:
     """What full clones on a storage may still grow by, those that are to be made included."""
     row = session.connection().exec_driver_sql(
-        "SELECT coalesce(sum(max(size_bytes - used_bytes, 0)), 0) FROM volume "
+        "SELECT coalesce(sum(CASE WHEN size_bytes > used_bytes "
+        "THEN size_bytes - used_bytes ELSE 0 END), 0) FROM volume "
         "WHERE storage = ? AND NOT slot AND (clone_kind = 'full' "
         "OR state IN ('planned', 'cloning') AND EXISTS (SELECT 1 FROM pool "
         "WHERE pool.id = volume.pool_id AND (clone_mode = 'full' OR clone_mode = 'auto' AND ?)))",

@@ -5,41 +5,37 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from clonepool.crash_points import Point, reach
-from clonepool.errors import Aborted, ClonepoolError, Unavailable
-from clonepool.store.database import Database
+from clonepool.errors import DATABASE_AWAY, Aborted, ClonepoolError, Unavailable
+from clonepool.store.connections import Cursor, StateDatabase, WritingConnection
 
 Result = TypeVar("Result")
 Row = tuple[str, tuple[Any, ...]]  # the statement up to its values, and these
 # one commit carries at most so many changes: bounds the wait of the first of them
 _MAX_GROUP = 64
-# SQLite takes 32,766 values in a statement
-_MAX_ROWS = 1000
 # a deferred change waits at most so long for a commit to share
 _DEFER_S = 0.05
-_DATABASE_ERRORS = (sqlite3.Error, DBAPIError)
+# a change that others disturbed is tried so often
+_ATTEMPTS = 3
 
 
 class Transaction:
     """What a change works with: raw SQL for the hot path, a session for everything else."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: WritingConnection) -> None:
         self._connection = connection
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - the pool's own driver
-        self._raw = raw
+        self._raw = connection.raw
+        self._execute = connection.execute
         self._session: Session | None = None
         self.appended: list[Row] = []
 
@@ -51,14 +47,16 @@ class Transaction:
         """
         self.appended.append((insert, tuple(row)))
 
-    def sql(
-        self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()
-    ) -> sqlite3.Cursor:
-        """Run one statement by hand; changes made through the session are flushed first."""
+    def sql(self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Cursor:
+        """Run one statement by hand; changes made through the session are flushed first.
+
+        Values stand as ``?`` or, by their names, as ``:name``. What is not the same in SQLite and
+        PostgreSQL is in ``store.postgres.dialect``.
+        """
         if self._session is not None:
             self._session.flush()
             self._session.expire_all()
-        return self._raw.execute(statement, parameters)
+        return self._execute(statement, parameters)
 
     @property
     def session(self) -> Session:
@@ -69,7 +67,9 @@ class Transaction:
         """
         if self._session is None:
             self._session = Session(
-                self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+                self._connection.sqlalchemy,
+                join_transaction_mode="create_savepoint",
+                expire_on_commit=False,
             )
         return self._session
 
@@ -108,7 +108,7 @@ class _Job(Generic[Result]):
 class Writer:
     """Runs changes one after the other; each is all or nothing, and durable when it answers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._deferred: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
@@ -159,7 +159,7 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        with self._database.engine.connect() as connection:
+        with contextlib.closing(self._database.writing()) as connection:
             while True:
                 jobs, last = self._next_group()
                 if jobs:
@@ -185,35 +185,29 @@ class Writer:
             return jobs, False
         return jobs, True
 
-    def _run_group(self, connection: Connection, jobs: list[_Job[Any]]) -> None:
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - the pool's own driver
+    def _run_group(self, connection: WritingConnection, jobs: list[_Job[Any]]) -> None:
         began_at = time.monotonic()
         try:
             connection.begin()
-            raw.execute("BEGIN IMMEDIATE")
-            appended = [row for job in jobs for row in _run_job(connection, raw, job)]
-            _insert(raw, appended)
+            appended = [row for job in jobs for row in _run_job(connection, job)]
+            _insert(connection, appended)
             reach(Point.COMMITTING)
-            raw.execute("COMMIT")
+            connection.commit()
             reach(Point.COMMITTED)
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
-            if raw.in_transaction:
-                raw.execute("ROLLBACK")
-            self._note_refusal(error, began_at)
+            connection.end()
+            self._note_refusal(connection.says(error), began_at)
             for job in jobs:
-                job.future.set_exception(_translated(error))
+                job.future.set_exception(_translated(connection, error))
             return
-        finally:
-            # SQLAlchemy thinks that a transaction is open; the raw one is over
-            connection.rollback()
+        connection.end()
         self._note_success()
         for job in jobs:
             job.outcome()
 
-    def _note_refusal(self, error: BaseException, began_at: float) -> None:
-        if isinstance(error, _DATABASE_ERRORS) and self._refused is None:
-            self._refused = (began_at, str(getattr(error, "orig", None) or error))
+    def _note_refusal(self, said: str | None, began_at: float) -> None:
+        if said is not None and self._refused is None:
+            self._refused = (began_at, said)
 
     def _note_success(self) -> None:
         if self._refused is not None:
@@ -229,42 +223,42 @@ def _drained(jobs: queue.SimpleQueue[_Job[Any] | None]) -> list[_Job[Any]]:
     return drained
 
 
-def _run_job(connection: Connection, raw: sqlite3.Connection, job: _Job[Any]) -> list[Row]:
+def _run_job(connection: WritingConnection, job: _Job[Any]) -> list[Row]:
     """Run one change; returns the rows that it appends, none where it failed."""
-    raw.execute("SAVEPOINT change")
-    transaction = Transaction(connection)
-    try:
-        result = job.change(transaction)
-        transaction.finish()
-    except BaseException as error:
-        if not raw.in_transaction:
-            # a full disk has SQLite roll back by itself, and that was the whole group
-            raise
-        transaction.discard()
-        raw.execute("ROLLBACK TO change")
-        transaction.appended.clear()
-        translated = _translated(error)
-        job.outcome = lambda: job.future.set_exception(translated)
-    else:
-        job.outcome = lambda: job.future.set_result(result)
-    raw.execute("RELEASE change")
-    return transaction.appended
+    for _attempt in range(_ATTEMPTS):
+        connection.save()
+        transaction = Transaction(connection)
+        try:
+            result = job.change(transaction)
+            transaction.finish()
+        except BaseException as error:
+            if not connection.in_transaction:
+                # the database ended it by itself, and that was the whole group
+                raise
+            transaction.discard()
+            connection.undo()
+            translated = _translated(connection, error)
+            job.outcome = partial(job.future.set_exception, translated)
+            if not connection.may_be_repeated(error):
+                return []
+        else:
+            connection.keep()
+            job.outcome = partial(job.future.set_result, result)
+            return transaction.appended
+    return []
 
 
-def _insert(raw: sqlite3.Connection, rows: Sequence[Row]) -> None:
+def _insert(connection: WritingConnection, rows: Sequence[Row]) -> None:
     """Insert appended rows in their order, those of one statement together."""
     for insert, group in itertools.groupby(rows, key=lambda row: row[0]):
-        values = [row[1] for row in group]
-        for first in range(0, len(values), _MAX_ROWS):
-            part = values[first : first + _MAX_ROWS]
-            places = ",".join([f"({','.join('?' * len(part[0]))})"] * len(part))
-            raw.execute(f"{insert} VALUES {places}", [each for row in part for each in row])
+        connection.insert(insert, [values for _insert, values in group])
 
 
-def _translated(error: BaseException) -> BaseException:
-    if isinstance(error, ClonepoolError) or not isinstance(error, _DATABASE_ERRORS):
+def _translated(connection: WritingConnection, error: BaseException) -> BaseException:
+    said = None if isinstance(error, ClonepoolError) else connection.says(error)
+    if said is None:
         return error
-    original = getattr(error, "orig", None) or error
-    if isinstance(original, sqlite3.IntegrityError):
-        return Aborted(f"refused by the state's guards: {original}", reason="GUARD")
-    return Unavailable(f"the database did not take the change: {original}; try again")
+    if connection.is_guard(error):
+        return Aborted(f"refused by the state's guards: {said}", reason="GUARD")
+    text = f"the database did not take the change: {said}; try again"
+    return Unavailable(text, reason=DATABASE_AWAY)

@@ -81,8 +81,9 @@ class GivenDrivers(Drivers):
 class EngineRig:
     """An engine that can be closed and opened again on the same state, storage and fabric.
 
-    Use it as a context manager. ``folder`` holds the state and the images' sources. Times out
-    loudly: whatever is waited for fails with what was seen last.
+    Use it as a context manager. ``folder`` holds the state and the images' sources; ``database`` is
+    a PostgreSQL URL, "" for SQLite in the folder. Times out loudly: whatever is waited for fails
+    with what was seen last.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class EngineRig:
         fabric: MemoryFabric | None = None,
         workers: int = 4,
         reserve: str = "0%",
+        database: str = "",
     ) -> None:
         self.folder = folder
         self.clock = ManualClock()
@@ -107,6 +109,7 @@ class EngineRig:
             storages=self._storages,
             fabrics={FABRIC: DriverSettings(name=FABRIC, driver="memory")},
             workers=workers,
+            database=database,
         )
         self._engine: Engine | None = None
 

@@ -2199,6 +2199,7 @@ class Operation(_message.Message):
     state: _builtins.str
     """queued, running, done, failed, cancelled"""
     node: _builtins.str
+    """that it is bound to; "": any that has the storage"""
     attempt: _builtins.int
     progress_bytes: _builtins.int
     total_bytes: _builtins.int
@@ -2282,6 +2283,112 @@ class ListOperationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListOperationsResponse: _TypeAlias = ListOperationsResponse  # noqa: Y015
+
+@_typing.final
+class Node(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    LISTEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    HEARD_AT_FIELD_NUMBER: _builtins.int
+    STORAGES_FIELD_NUMBER: _builtins.int
+    HOSTLESS_FIELD_NUMBER: _builtins.int
+    FABRICS_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.str
+    machine: _builtins.str
+    """its machine's id and its state folder's"""
+    listen: _builtins.str
+    """as it was told to listen"""
+    state: _builtins.str
+    """live, silent"""
+    draining: _builtins.bool
+    volumes: _builtins.int
+    """on it, in any state"""
+    attachments: _builtins.int
+    """that hold one of them"""
+    operations: _builtins.int
+    """queued or running there"""
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def heard_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def storages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def hostless(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """those of its storages that every node reaches"""
+
+    @_builtins.property
+    def fabrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        machine: _builtins.str = ...,
+        listen: _builtins.str = ...,
+        state: _builtins.str = ...,
+        draining: _builtins.bool = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        heard_at: _timestamp_pb2.Timestamp | None = ...,
+        storages: _abc.Iterable[_builtins.str] | None = ...,
+        hostless: _abc.Iterable[_builtins.str] | None = ...,
+        fabrics: _abc.Iterable[_builtins.str] | None = ...,
+        volumes: _builtins.int = ...,
+        attachments: _builtins.int = ...,
+        operations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heard_at", b"heard_at", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "draining", b"draining", "fabrics", b"fabrics", "heard_at", b"heard_at", "hostless", b"hostless", "listen", b"listen", "machine", b"machine", "name", b"name", "operations", b"operations", "started_at", b"started_at", "state", b"state", "storages", b"storages", "version", b"version", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class ListNodesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodesRequest: _TypeAlias = ListNodesRequest  # noqa: Y015
+
+@_typing.final
+class ListNodesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]: ...
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[Global___Node] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
 
 @_typing.final
 class Orphan(_message.Message):

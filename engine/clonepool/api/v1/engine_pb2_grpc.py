@@ -234,6 +234,31 @@ class EngineStub:
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
                 response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Operation.FromString,
                 _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/clonepool.v1.Engine/ListNodes',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
+        self.GetNode = channel.unary_unary(
+                '/clonepool.v1.Engine/GetNode',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Node.FromString,
+                _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/clonepool.v1.Engine/DrainNode',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Node.FromString,
+                _registered_method=True)
+        self.UndrainNode = channel.unary_unary(
+                '/clonepool.v1.Engine/UndrainNode',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Node.FromString,
+                _registered_method=True)
+        self.ForgetNode = channel.unary_unary(
+                '/clonepool.v1.Engine/ForgetNode',
+                request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.SerializeToString,
+                response_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
+                _registered_method=True)
         self.ListOrphans = channel.unary_unary(
                 '/clonepool.v1.Engine/ListOrphans',
                 request_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListOrphansRequest.SerializeToString,
@@ -575,6 +600,44 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNodes(self, request, context):
+        """The nodes that share the engine's database, by name; one engine alone is one node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNode(self, request, context):
+        """By name. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """Have a node begin nothing new: work under way is handed back, its replicas are not handed out,
+        and new attachments are refused there (UNAVAILABLE, NODE_DRAINING). Its engine answers on, and
+        what it holds can be released. Outlives a restart. By name; may be repeated. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainNode(self, request, context):
+        """The end of that. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetNode(self, request, context):
+        """Take a node that is silent off the list, by name in `id`; what lies on it stays. Gone already:
+        success. FAILED_PRECONDITION: it is alive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOrphans(self, request, context):
         """Objects of the engine's on its storages that no row accounts for, in quarantine.
         INVALID_ARGUMENT: a page token of another list.
@@ -817,6 +880,31 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.CancelOperation,
                     request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
                     response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Operation.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListNodesRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'GetNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNode,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Node.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Node.SerializeToString,
+            ),
+            'UndrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainNode,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.Node.SerializeToString,
+            ),
+            'ForgetNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetNode,
+                    request_deserializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.FromString,
+                    response_serializer=clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.SerializeToString,
             ),
             'ListOrphans': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOrphans,
@@ -1924,6 +2012,141 @@ class Engine:
             '/clonepool.v1.Engine/CancelOperation',
             clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
             clonepool_dot_api_dot_v1_dot_engine__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/ListNodes',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ListNodesRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/GetNode',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/DrainNode',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/UndrainNode',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.GetRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clonepool.v1.Engine/ForgetNode',
+            clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteRequest.SerializeToString,
+            clonepool_dot_api_dot_v1_dot_engine__pb2.DeleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

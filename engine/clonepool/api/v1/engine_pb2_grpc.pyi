@@ -167,6 +167,21 @@ class EngineStub:
     """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
     finish (a scrub, a deletion).
     """
+    ListNodes: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListNodesRequest, _engine_pb2.ListNodesResponse]
+    """The nodes that share the engine's database, by name; one engine alone is one node."""
+    GetNode: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Node]
+    """By name. NOT_FOUND."""
+    DrainNode: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Node]
+    """Have a node begin nothing new: work under way is handed back, its replicas are not handed out,
+    and new attachments are refused there (UNAVAILABLE, NODE_DRAINING). Its engine answers on, and
+    what it holds can be released. Outlives a restart. By name; may be repeated. NOT_FOUND.
+    """
+    UndrainNode: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Node]
+    """The end of that. NOT_FOUND."""
+    ForgetNode: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]
+    """Take a node that is silent off the list, by name in `id`; what lies on it stays. Gone already:
+    success. FAILED_PRECONDITION: it is alive.
+    """
     ListOrphans: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListOrphansRequest, _engine_pb2.ListOrphansResponse]
     """Objects of the engine's on its storages that no row accounts for, in quarantine.
     INVALID_ARGUMENT: a page token of another list.
@@ -316,6 +331,21 @@ class EngineAsyncStub(EngineStub):
     CancelOperation: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Operation]  # type: ignore[assignment]
     """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
     finish (a scrub, a deletion).
+    """
+    ListNodes: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListNodesRequest, _engine_pb2.ListNodesResponse]  # type: ignore[assignment]
+    """The nodes that share the engine's database, by name; one engine alone is one node."""
+    GetNode: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Node]  # type: ignore[assignment]
+    """By name. NOT_FOUND."""
+    DrainNode: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Node]  # type: ignore[assignment]
+    """Have a node begin nothing new: work under way is handed back, its replicas are not handed out,
+    and new attachments are refused there (UNAVAILABLE, NODE_DRAINING). Its engine answers on, and
+    what it holds can be released. Outlives a restart. By name; may be repeated. NOT_FOUND.
+    """
+    UndrainNode: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetRequest, _engine_pb2.Node]  # type: ignore[assignment]
+    """The end of that. NOT_FOUND."""
+    ForgetNode: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteRequest, _engine_pb2.DeleteResponse]  # type: ignore[assignment]
+    """Take a node that is silent off the list, by name in `id`; what lies on it stays. Gone already:
+    success. FAILED_PRECONDITION: it is alive.
     """
     ListOrphans: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListOrphansRequest, _engine_pb2.ListOrphansResponse]  # type: ignore[assignment]
     """Objects of the engine's on its storages that no row accounts for, in quarantine.
@@ -703,6 +733,51 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.Operation, _abc.Awaitable[_engine_pb2.Operation]]:
         """Ask an operation to stop; ended already: OK. NOT_FOUND; FAILED_PRECONDITION: this kind must
         finish (a scrub, a deletion).
+        """
+
+    @_abc_1.abstractmethod
+    def ListNodes(
+        self,
+        request: _engine_pb2.ListNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.ListNodesResponse, _abc.Awaitable[_engine_pb2.ListNodesResponse]]:
+        """The nodes that share the engine's database, by name; one engine alone is one node."""
+
+    @_abc_1.abstractmethod
+    def GetNode(
+        self,
+        request: _engine_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.Node, _abc.Awaitable[_engine_pb2.Node]]:
+        """By name. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _engine_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.Node, _abc.Awaitable[_engine_pb2.Node]]:
+        """Have a node begin nothing new: work under way is handed back, its replicas are not handed out,
+        and new attachments are refused there (UNAVAILABLE, NODE_DRAINING). Its engine answers on, and
+        what it holds can be released. Outlives a restart. By name; may be repeated. NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def UndrainNode(
+        self,
+        request: _engine_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.Node, _abc.Awaitable[_engine_pb2.Node]]:
+        """The end of that. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ForgetNode(
+        self,
+        request: _engine_pb2.DeleteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.DeleteResponse, _abc.Awaitable[_engine_pb2.DeleteResponse]]:
+        """Take a node that is silent off the list, by name in `id`; what lies on it stays. Gone already:
+        success. FAILED_PRECONDITION: it is alive.
         """
 
     @_abc_1.abstractmethod

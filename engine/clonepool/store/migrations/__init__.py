@@ -1,4 +1,4 @@
 """The history of the schema, by alembic."""
 
 # the newest revision: a database that has it is opened without loading alembic
-HEAD = "0004"
+HEAD = "0007"

@@ -7,6 +7,8 @@ leaves `scrubbing` without the record of its erased generation.
 import sqlalchemy as sa
 from alembic import op
 
+from clonepool.store.migrations import guards
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -440,7 +442,7 @@ def upgrade() -> None:
     _create_attachment()
     _create_volume()
     for name, body in TRIGGERS.items():
-        op.execute(f"CREATE TRIGGER {name} {body}")
+        guards.create(name, body)
 
 
 def downgrade() -> None:
@@ -460,3 +462,4 @@ def downgrade() -> None:
         )
     ):
         op.drop_table(table)
+    guards.drop_functions(*TRIGGERS)

@@ -11,6 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from clonepool.store.migrations import guards
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -72,18 +74,6 @@ _WAITING = """
     WHERE v.state IN ('released', 'scrubbing', 'faulty') AND v.released_at IS NOT NULL
     ORDER BY v.released_at, v.n
 """
-
-
-def _replace_in_trigger(name: str, old: str, new: str) -> None:
-    """Make a trigger anew, from what it is now: an earlier revision may have changed it too."""
-    connection = op.get_bind()
-    sql = connection.exec_driver_sql(
-        "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?", (name,)
-    ).scalar_one()
-    if old not in sql:
-        raise RuntimeError(f"trigger {name} has no {old}")
-    op.execute(f"DROP TRIGGER {name}")
-    op.execute(sql.replace(old, new, 1))
 
 
 def _create_tables() -> None:
@@ -209,25 +199,19 @@ def upgrade() -> None:
             op.add_column(table, column._copy())  # down and up again makes it anew
     _create_tables()
     _create_indexes()
-    fixed = (
-        op.get_bind()
-        .exec_driver_sql(
-            "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'scrub_record_fixed'"
-        )
-        .scalar_one()
-    )
-    op.execute("DROP TRIGGER scrub_record_fixed")
+    fixed = guards.body_of("scrub_record_fixed")
+    guards.drop("scrub_record_fixed")
     _chain_what_was()
-    op.execute(fixed)
-    _replace_in_trigger("volume_moves", _SCRUB_MOVE, f"{_SCRUB_MOVE}, {_RESUME_MOVE}")
+    guards.create("scrub_record_fixed", fixed)
+    guards.replace("volume_moves", _SCRUB_MOVE, f"{_SCRUB_MOVE}, {_RESUME_MOVE}")
     for name, body in TRIGGERS.items():
-        op.execute(f"CREATE TRIGGER {name} {body}")
+        guards.create(name, body)
 
 
 def downgrade() -> None:
     for name in TRIGGERS:
-        op.execute(f"DROP TRIGGER {name}")
-    _replace_in_trigger("volume_moves", f"{_SCRUB_MOVE}, {_RESUME_MOVE}", _SCRUB_MOVE)
+        guards.drop(name)
+    guards.replace("volume_moves", f"{_SCRUB_MOVE}, {_RESUME_MOVE}", _SCRUB_MOVE)
     op.drop_index("ix_volume_released", "volume")
     for name in DUE:
         op.drop_index(name, "operation")

@@ -7,6 +7,8 @@ before it added.
 import sqlalchemy as sa
 from alembic import op
 
+from clonepool.store.migrations import guards
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -14,18 +16,6 @@ depends_on = None
 
 ANCHOR = "('faulty', 'scrubbing')"
 ADDED = ", ('ready', 'faulty'), ('released', 'faulty')"
-
-
-def _replace_moves(before: str, after: str) -> None:
-    row = (
-        op.get_bind()
-        .exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'volume_moves'")
-        .one()
-    )
-    if before not in row.sql:
-        raise RuntimeError("the trigger volume_moves is not as an earlier revision wrote it")
-    op.execute("DROP TRIGGER volume_moves")
-    op.execute(row.sql.replace(before, after))
 
 
 def upgrade() -> None:
@@ -41,9 +31,9 @@ def upgrade() -> None:
         sa.Column("held", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("storage", "name"),
     )
-    _replace_moves(ANCHOR, ANCHOR + ADDED)
+    guards.replace("volume_moves", ANCHOR, ANCHOR + ADDED)
 
 
 def downgrade() -> None:
-    _replace_moves(ANCHOR + ADDED, ANCHOR)
+    guards.replace("volume_moves", ANCHOR + ADDED, ANCHOR)
     op.drop_table("orphan")

@@ -1,0 +1,1 @@
+"""The state in PostgreSQL, which several engines share; needs the extra ``postgres``."""
