@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
 from clonepool.domain.model import PageRequest, ScrubPolicy
 from clonepool.domain.states import VolumeState
 from clonepool.errors import (
@@ -74,3 +80,27 @@ def test_a_clock_that_was_set_back_while_no_engine_ran_is_told_of(pool: EngineRi
     pool.open()
     pool.wait_event("CLOCK_SET_BACK")
     pool.attach_and_wait("a")
+
+
+def test_a_grant_that_could_not_be_noted_is_noted_once_the_database_is_back(
+    tmp_path: Path,
+) -> None:
+    """Refused before the note's change even ran: it must be asked for again."""
+    with EngineRig(tmp_path) as rig:
+        rig.add_image()
+        rig.add_pool(min_ready=3)
+        state = rig.engine._state
+        state.write(lambda transaction: transaction._raw.execute("PRAGMA busy_timeout = 20"))
+        with closing(sqlite3.connect(state.database.shown, isolation_level=None)) as blocker:
+            first = rig.attach("a")
+            blocker.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable):
+                rig.attach("b")
+            rig.wait_for(state._writer._deferred.empty, what="the note to be refused or written")
+            blocker.execute("ROLLBACK")
+        rig.attach("b")
+        for each in (first, rig.attach("c")):
+            rig.pass_time_until(
+                lambda each=each: rig.volume(each.volume_id).state is V.ALLOCATED,
+                what=lambda each=each: rig.volume(each.volume_id),
+            )

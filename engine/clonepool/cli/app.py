@@ -138,6 +138,10 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
             "From one of Clonepool's faces to another.",
             {"pulumi": "clonepool.cli.migrate:migrate_pulumi"},
         ),
+        "database": (
+            "Where the engine's state is kept.",
+            {"migrate": "clonepool.cli.database:migrate_database"},
+        ),
         "operation": (
             "Background work of the engine.",
             {

@@ -8,6 +8,7 @@ from typing import Final
 
 from clonepool.cli import output
 from clonepool.cli.checks import FAIL, Check, find_other_system, lacking
+from clonepool.cli.checks_database import check_database
 from clonepool.cli.checks_engine import check_engine
 from clonepool.cli.checks_nodes import check_nodes
 from clonepool.cli.checks_tools import check_tools
@@ -51,6 +52,7 @@ def run_checks(*, config_file: str = "") -> Sequence[Check]:
     return [
         *check_tools(),
         *_check_machine(settings),
+        *check_database(settings),
         *check_engine(settings),
         *check_nodes(),
     ]

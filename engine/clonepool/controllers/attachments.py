@@ -11,6 +11,7 @@ from typing import Any
 
 from clonepool.controllers.context import Context
 from clonepool.controllers.exports import Exports
+from clonepool.controllers.granted import GrantedNotes
 from clonepool.crash_points import Point, reach
 from clonepool.domain.content import attachment_document, canonical, digest
 from clonepool.domain.model import (
@@ -57,8 +58,7 @@ class Attachments:
         self._context = context
         self._exports = exports
         self._tidied_at = 0.0
-        self._granted: list[str] = []
-        self._noting = threading.Lock()
+        self._notes = GrantedNotes(context)
 
     def create(self, *, spec: AttachmentSpec, token: str, hold: str = "") -> Attachment:
         """Allocate, or take a place in the queue; repeat to poll. The answer has the secret.
@@ -108,24 +108,8 @@ class Attachments:
             return held.attachment
         connection = self._grant(held)
         if held.volume_state == VolumeState.ATTACHING:
-            self._note_granted(held.attachment.id)
+            self._notes.note(held.attachment.id)
         return self._full(held, connection)
-
-    def _note_granted(self, attachment_id: str) -> None:
-        """Not waited for: the claim is durable, and after a crash it is granted again.
-
-        What is granted until the next commit is noted by one change.
-        """
-        with self._noting:
-            self._granted.append(attachment_id)
-            if len(self._granted) > 1:
-                return
-        self._context.state.defer(self._write_granted)
-
-    def _write_granted(self, transaction: Transaction) -> None:
-        with self._noting:
-            granted, self._granted = self._granted, []
-        release.mark_allocated(transaction, attachment_ids=granted, now=self._context.now())
 
     def _grant(self, held: Held) -> Connection:
         if held.attachment.resumed_release is None:

@@ -14,12 +14,12 @@ from sqlmodel import Session
 from clonepool.errors import DataLoss, FailedPrecondition
 from clonepool.store.connections import Clock, StateDatabase
 from clonepool.store.database import Database
+from clonepool.store.meta_keys import ENGINE_ID, KEY_CHECK, MOVED_TO
 from clonepool.store.secrets import SecretBox
 from clonepool.store.writer import Change, Outage, Transaction, Writer
 
 Result = TypeVar("Result")
-_KEY_CHECK = "key_check"
-_FIND_CHECK = "SELECT value FROM meta WHERE key = ?"
+_FIND = "SELECT value FROM meta WHERE key = ?"
 _KEEP = """
     INSERT INTO meta(key, value) VALUES (?, ?)
     ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value
@@ -49,8 +49,8 @@ class State:
             _open_postgres(url, node=node) if url else Database(folder / "clonepool.db")
         )
         try:
-            self.clock = clock or self.database.clock or time.time
             self._key_path = key_path or folder / "secret.key"
+            self.clock = clock or self.database.clock or time.time
             self.secrets = self._open_secrets()
             self._writer = Writer(self.database)
         except BaseException:
@@ -63,22 +63,33 @@ class State:
             raise
 
     def _open_secrets(self) -> SecretBox:
-        with self.database.read() as session:
-            found = session.connection().exec_driver_sql(_FIND_CHECK, (_KEY_CHECK,)).first()
-        if found is not None and not self._key_path.exists():
+        moved_to = self._fact(MOVED_TO)
+        if moved_to is not None:
+            text = (
+                f"the state in {self.database.shown} was moved to {moved_to}: set database (or "
+                "CLONEPOOL_DATABASE, --database) to that; if the move was cut off, run "
+                "`clonepool database migrate` again"
+            )
+            raise FailedPrecondition(text, reason="STATE_MOVED")
+        if self._fact(KEY_CHECK) is not None and not self._key_path.exists():
             # a new one would open nothing; nor may it lie there as if it were the right one
             raise self._wrong_key("is missing")
         return SecretBox(self._key_path)
 
+    def _fact(self, key: str) -> str | None:
+        with self.database.read() as session:
+            row = session.connection().exec_driver_sql(_FIND, (key,)).first()
+        return row[0] if row else None
+
     def _agree(self, transaction: Transaction) -> str:
         """What all engines of this database share: its id, and its secrets' key."""
-        mine = self.secrets.seal(_KEY_CHECK, context=_KEY_CHECK)
-        sealed = transaction.sql(_KEEP, (_KEY_CHECK, mine)).fetchone()[0]
+        mine = self.secrets.seal(KEY_CHECK, context=KEY_CHECK)
+        sealed = transaction.sql(_KEEP, (KEY_CHECK, mine)).fetchone()[0]
         try:
-            self.secrets.open(sealed, context=_KEY_CHECK)
+            self.secrets.open(sealed, context=KEY_CHECK)
         except DataLoss:
             raise self._wrong_key("is another one") from None
-        return str(transaction.sql(_KEEP, ("engine_id", str(uuid.uuid4()))).fetchone()[0])
+        return str(transaction.sql(_KEEP, (ENGINE_ID, str(uuid.uuid4()))).fetchone()[0])
 
     def _wrong_key(self, state: str) -> FailedPrecondition:
         text = (

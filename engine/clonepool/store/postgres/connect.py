@@ -79,7 +79,7 @@ def connect(
     options = f"{given.get('options') or ''} {ours}".strip()
     connection = psycopg.connect(make_conninfo(url, **more, options=options))
     connection.adapters.register_loader("numeric", _WholeNumber)
-    if settings is WRITING:
+    if settings["default_transaction_read_only"] == "off":
         _commit_durably(connection)
     return connection
 

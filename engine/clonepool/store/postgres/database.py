@@ -17,6 +17,7 @@ from clonepool.database_url import shown_url
 from clonepool.errors import DATABASE_AWAY, Unavailable
 from clonepool.store.connections import Clock
 from clonepool.store.migrations import HEAD
+from clonepool.store.postgres import ddl
 from clonepool.store.postgres.clock import DatabaseClock
 from clonepool.store.postgres.connect import (
     READING,
@@ -82,13 +83,12 @@ class PostgresDatabase:
         if found == HEAD:
             return
         from clonepool.store.migrate import upgrade  # noqa: PLC0415 - half a second of imports
-        from clonepool.store.postgres.ddl import tend_hot_tables  # noqa: PLC0415 - the same
 
         with connection.begin():
             # another node may be at it: when it is done there is nothing left to do
             take_in_transaction(connection, MIGRATION)
             upgrade(connection, name=self.shown)
-            tend_hot_tables(connection)
+            ddl.tend_hot_tables(connection)
 
     @staticmethod
     def _revision(connection: Connection) -> str | None:

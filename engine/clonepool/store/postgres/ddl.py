@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, String, text
+from sqlalchemy import BigInteger, Column, Connection, Integer, String, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn, CreateIndex
+from sqlmodel import SQLModel
+
+from clonepool.store import tables  # noqa: F401 - registers the tables
 
 # rows that change often: dead ones must go before they are as many as the table has rows
 _HOT_TABLES = ("volume", "attachment", "operation", "server", "hold", "released_attachment")
@@ -19,10 +22,22 @@ _HOT = (
 )
 
 
+def _is_of_column(options: dict[str, Any]) -> bool:
+    return isinstance(options.get("type_expression"), Column)
+
+
 @compiles(Integer, "postgresql")
-def _integer(_type: Integer, _compiler: Any, **_options: Any) -> str:
+def _integer(_type: Integer, _compiler: Any, **options: Any) -> str:
     """SQLite's integers have 64 bits: a count or a number must not end at 2**31."""
-    return "BIGINT"
+    return "BIGINT" if _is_of_column(options) else "INTEGER"
+
+
+def _widen_tables() -> None:
+    """What the tables' classes send has 64 bits too."""
+    for table in SQLModel.metadata.tables.values():
+        for column in table.columns:
+            if type(column.type) is Integer:
+                column.type = Integer().with_variant(BigInteger(), "postgresql")
 
 
 @compiles(String, "postgresql")
@@ -32,8 +47,7 @@ def _string(_type: String, _compiler: Any, **options: Any) -> str:
     An order by language would be another one on another machine, and a newer C library that
     changes it leaves broken indexes behind.
     """
-    is_column = isinstance(options.get("type_expression"), Column)
-    return 'TEXT COLLATE "C"' if is_column else "TEXT"
+    return 'TEXT COLLATE "C"' if _is_of_column(options) else "TEXT"
 
 
 @compiles(CreateColumn, "postgresql")
@@ -56,3 +70,6 @@ def tend_hot_tables(connection: Connection) -> None:
     """Have autovacuum look after them early. May be repeated."""
     for table in _HOT_TABLES:
         connection.execute(text(f"ALTER TABLE {table} SET ({_HOT})"))
+
+
+_widen_tables()
