@@ -27,6 +27,7 @@ class Health:
         """Look at everything once; cheap enough for every second. Never raises Unavailable."""
         self._look_at_clock()
         self._look_at_database()
+        self._context.state.high_water.spread()
         for name, backend in self._context.drivers.open_backends().items():
             try:
                 backend.check()

@@ -13,7 +13,7 @@ from clonepool.domain.drift import Orphan, list_names, waited_s, why_held
 from clonepool.domain.model import PageRequest
 from clonepool.domain.states import Severity
 from clonepool.errors import ClonepoolError, FailedPrecondition, InvalidArgument, NotFound
-from clonepool.store import events, orphans
+from clonepool.store import doubt, events, orphans
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration, format_size
 
@@ -67,10 +67,11 @@ class Orphans:
         """Compare the quarantine with what a storage holds without a row; delete what is due."""
         with self._context.state.read() as session:
             known = orphans.of_storage(session, storage=storage)
-        if not strays and not known:
+            doubt_text = doubt.why_strays_are_held(session, storage=storage)
+        if not strays and not known and not doubt_text:
             return
         there = {name: info for name, info in strays.items() if _is_there(backend, name)}
-        held = why_held(strays=len(there), accounted=accounted)
+        held = doubt_text or why_held(strays=len(there), accounted=accounted)
         if self._context.settings.orphan_grace_s is None:
             held = held or _NEVER
         seen = [self._seen(storage, info, known.get(name), held) for name, info in there.items()]
@@ -116,6 +117,7 @@ class Orphans:
             for orphan in seen:
                 orphans.keep(transaction, orphan)
             orphans.forget(transaction, storage=storage, names=gone)
+            doubt.strays_were_held(transaction, storage=storage)
             for reason, message, severity in self._messages(new, newly_held, gone):
                 self._tell(transaction, storage, reason, message, severity)
 
