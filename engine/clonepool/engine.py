@@ -29,6 +29,7 @@ from clonepool.controllers.orphans import Orphans
 from clonepool.controllers.planner import Planner
 from clonepool.controllers.pools import Pools
 from clonepool.controllers.reconcile import Reconcile
+from clonepool.controllers.restored import set_aside
 from clonepool.controllers.scrub import Scrub
 from clonepool.controllers.scrubbing import ScrubVolume
 from clonepool.controllers.servers import Servers
@@ -60,6 +61,7 @@ class Engine:
             clock=clock,
             url=settings.database,
             key_path=settings.secret_key_file,
+            storages=drivers.storage_folders(),
         )
         self._started_at = self._state.clock()
         self._drivers = drivers
@@ -141,6 +143,8 @@ class Engine:
 
         Raises FailedPrecondition when another machine has this node's name.
         """
+        if self._state.is_behind:
+            set_aside(self._state, why="the database is older than what this host noted of it")
         self.nodes.join()
         self._exports.start()
         self._errands.start()

@@ -119,6 +119,21 @@ def probe_ceph() -> Lack | None:
     return None
 
 
+def probe_fio() -> Lack | None:
+    for name, package in (("fio", "fio"), ("qemu-storage-daemon", "qemu-system-common")):
+        if find_program(name) is None:
+            return Lack(reason=f"{name} is not installed (Debian: {package})", installable=True)
+    if not os.access("/dev/fuse", os.W_OK):
+        return Lack(reason="no /dev/fuse that this user may open")
+    return None
+
+
+def probe_systemd() -> Lack | None:
+    if find_program("systemd-analyze") is None:
+        return Lack(reason="systemd-analyze is not installed (Debian: systemd)", installable=True)
+    return None
+
+
 def probe_reflink() -> Lack | None:
     if os.geteuid() != 0:
         return Lack(reason="not root, so no loop device can be mounted")
@@ -217,6 +232,8 @@ PROBES: Final[Mapping[str, Callable[[], Lack | None]]] = {
     "lio": probe_lio,
     "lvm": probe_lvm,
     "ceph": probe_ceph,
+    "fio": probe_fio,
+    "systemd": probe_systemd,
     "reflink": probe_reflink,
     "postgres": probe_postgres,
     "pulumi": probe_pulumi,

@@ -141,7 +141,10 @@ _GROUPS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
         ),
         "database": (
             "Where the engine's state is kept.",
-            {"migrate": "clonepool.cli.database:migrate_database"},
+            {
+                "migrate": "clonepool.cli.database:migrate_database",
+                "restored": "clonepool.cli.database:restored_database",
+            },
         ),
         "operation": (
             "Background work of the engine.",

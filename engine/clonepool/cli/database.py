@@ -50,6 +50,53 @@ def migrate_database(
     print(f"the state is in {shown_url(settings.database)}; set `database` to it and start")
 
 
+def restored_database(*, database: str = "", config: str = "", state_dir: str = "") -> None:
+    """Say that the database was put back from a backup, before an engine is started on it.
+
+    What was ready or released at the time of the backup becomes faulty, since a server may have had
+    it afterwards: nobody gets it and nothing erases it until you have looked. Objects that the
+    backup does not know are kept in quarantine. An engine that finds its database older than what
+    its host noted does the same by itself; with several nodes, or after a restore of the whole
+    state folder, say it.
+
+    Parameters
+    ----------
+    database
+        postgresql://user@host/db, without a password; default: the setting, else SQLite.
+    config
+        Settings file (TOML) in place of the default one.
+    state_dir
+        Folder of the state; default: the setting.
+
+    """
+    from clonepool.controllers.restored import set_aside  # noqa: PLC0415 - starts fast without
+    from clonepool.host_lock import HostLock  # noqa: PLC0415
+    from clonepool.store.state import State  # noqa: PLC0415
+
+    flags = {"database": database, "state_dir": state_dir}
+    settings = load_settings(config_file=config, flags=flags)
+    if not settings.database and not (settings.state_dir / "clonepool.db").exists():
+        raise NotFound(f"there is no state in {settings.state_dir}; see --state-dir")
+    lock = HostLock(settings.state_dir / "engine.lock")
+    lock.acquire(wait_s=0)
+    try:
+        state = State(
+            folder=settings.state_dir,
+            node=settings.node,
+            clock=None,
+            url=settings.database,
+            key_path=settings.secret_key_file,
+        )
+        try:
+            volumes = set_aside(state, why="said to be put back from a backup")
+        finally:
+            state.close()
+    finally:
+        lock.release()
+    print(f"{volumes} volumes are in doubt and faulty now; start the engine, then look at them:")
+    print("  clonepool volume list --state faulty; clonepool orphan list")
+
+
 def _move(settings: Settings) -> Sequence[Moved]:
     from clonepool.host_lock import HostLock  # noqa: PLC0415 - the command line starts fast
 

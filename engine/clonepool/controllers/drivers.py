@@ -164,6 +164,10 @@ class Drivers:
         folder = Path(options.get("path", self._default_directory(name)))
         return folder.expanduser() / "staging"
 
+    def storage_folders(self) -> list[Path]:
+        """Where the file driver keeps each storage; those of others are folders that are not."""
+        return [self.staging_dir(name).parent for name in self._settings.storages]
+
     def _open_fabric(self, settings: DriverSettings) -> Fabric:
         return create_fabric(settings, state_dir=self._settings.state_dir)
 

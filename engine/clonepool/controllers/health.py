@@ -31,6 +31,7 @@ class Health:
         failing = len(self._failing)
         self._look_at_clock()
         self._look_at_database()
+        self._context.state.high_water.spread()
         for name in self._context.settings.storages:
             try:
                 # one that could not be opened is tried again here

@@ -19,7 +19,7 @@ from clonepool.errors import (
     NotFound,
     Unavailable,
 )
-from clonepool.store import orphans
+from clonepool.store import doubt, orphans
 from clonepool.store.writer import Transaction
 from clonepool.units import format_duration, format_size
 
@@ -78,10 +78,11 @@ class Orphans:
         with self._context.state.read() as session:
             place = self._context.place_of(storage)
             known = orphans.of_storage(session, storage=storage, node=place)
-        if not strays and not known:
+            doubt_text = doubt.why_strays_are_held(session, storage=storage)
+        if not strays and not known and not doubt_text:
             return
         there = {name: info for name, info in strays.items() if _is_there(backend, name)}
-        held = why_held(strays=len(there), accounted=accounted)
+        held = doubt_text or why_held(strays=len(there), accounted=accounted)
         if self._context.settings.orphan_grace_s is None:
             held = held or _NEVER
         seen = [self._seen(storage, info, known.get(name), held) for name, info in there.items()]
@@ -128,6 +129,7 @@ class Orphans:
             for orphan in seen:
                 orphans.keep(transaction, orphan)
             orphans.forget(transaction, storage=storage, names=gone)
+            doubt.strays_were_held(transaction, storage=storage)
             for reason, message, severity in self._messages(new, newly_held, gone):
                 self._context.note(
                     transaction,

@@ -40,13 +40,11 @@ class ScrubVolume:
             if volume is None or volume.state is not VolumeState.SCRUBBING:
                 return lambda _transaction: None
             run = scrubs.get_run(session, run_id=volume.scrub_run_id or "")
-            pool, live = pools.get_any(session, pool_id=volume.pool_id, now=self._context.now())
-            after = scrubs.after_scrub_of(session, volume_id=volume.id)
-            wanted = pools.wanted_version(session, pool_id=pool.id)
+            pool, _live = pools.get_any(session, pool_id=volume.pool_id, now=self._context.now())
+            reuse = scrubs.version_for_reuse(session, volume=volume)
         self._check_window(pool, run)
         self._check_unexported(volume)
         reach(Point.SCRUB_UNEXPORTED)
-        reuse = wanted if live and after is AfterScrub.RECYCLE else None
         seen = self._erasing.erase(volume, run, control, reuse=reuse, mode=pool.spec.clone_mode)
         return lambda transaction: self._finish(
             transaction, volume, run, seen, made=_made(run, reuse), started_at=started_at
@@ -81,7 +79,7 @@ class ScrubVolume:
         started_at: float,
     ) -> None:
         now = self._context.now()
-        version = _version_for_reuse(transaction, volume)
+        version = scrubs.version_for_reuse(transaction.session, volume=volume)
         if made is not None and (version is None or version.id != made.id):
             text = f"what volume {volume.id} is to be next changed while it was read back"
             raise Unavailable(text, reason="VERSION_CHANGED", retry_after_s=0)
@@ -187,12 +185,3 @@ def _made(run: ScrubRun, reuse: ImageVersion | None) -> ImageVersion | None:
     """What the next generation was made of already, to be read back."""
     reformatted = run.method is ScrubMethod.REFORMAT and run.verify is not VerifyMode.NONE
     return reuse if reformatted else None
-
-
-def _version_for_reuse(transaction: Transaction, volume: Volume) -> ImageVersion | None:
-    """What the volume is cloned from next; None: the run, or what came since, destroys it."""
-    after = scrubs.after_scrub_of(transaction.session, volume_id=volume.id)
-    live = pools.is_live(transaction.session, pool_id=volume.pool_id)
-    if after is not AfterScrub.RECYCLE or not live:
-        return None
-    return pools.wanted_version(transaction.session, pool_id=volume.pool_id)

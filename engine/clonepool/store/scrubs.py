@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from clonepool.domain.model import PageRequest, ReplicaPool
+from clonepool.domain.model import ImageVersion, PageRequest, ReplicaPool, Volume
 from clonepool.domain.policy import Backlog
 from clonepool.domain.states import AfterScrub, ScrubMethod, VerifyMode
 from clonepool.domain.work import ScrubRun
 from clonepool.errors import NotFound
-from clonepool.store import operations, released, rows, tables
+from clonepool.store import doubt, operations, pools, released, rows, tables
 from clonepool.store.writer import Transaction
 
 # a stamp from so far ahead was written before the clock was set back: nobody can say how long ago
@@ -181,6 +181,16 @@ def after_scrub_of(session: Session, *, volume_id: str) -> AfterScrub:
     """What the run decided for a volume."""
     query = select(tables.Volume.after_scrub).where(tables.Volume.id == volume_id)
     return AfterScrub(session.exec(query).one())
+
+
+def version_for_reuse(session: Session, *, volume: Volume) -> ImageVersion | None:
+    """What the volume is cloned from next; None: the run, or what came since, destroys it."""
+    after = after_scrub_of(session, volume_id=volume.id)
+    if after is not AfterScrub.RECYCLE or not pools.is_live(session, pool_id=volume.pool_id):
+        return None
+    if doubt.is_older(session, created_at=volume.created_at):
+        return None
+    return pools.wanted_version(session, pool_id=volume.pool_id)
 
 
 def get_run(session: Session, *, run_id: str) -> ScrubRun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +15,8 @@ from sqlmodel import Session
 from clonepool.errors import DataLoss, FailedPrecondition
 from clonepool.store.connections import Clock, StateDatabase
 from clonepool.store.database import Database
-from clonepool.store.meta_keys import ENGINE_ID, KEY_CHECK, MOVED_TO
+from clonepool.store.high_water import COMMITS, HighWater
+from clonepool.store.meta_keys import ENGINE_ID, KEY_CHECK, MOVED_TO, RESTORES
 from clonepool.store.secrets import SecretBox
 from clonepool.store.writer import Change, Outage, Transaction, Writer
 
@@ -31,8 +33,9 @@ class State:
 
     ``url`` of a PostgreSQL database, which other nodes may share; "" for SQLite in ``folder``.
     ``key_path`` where the key is not in ``folder``. ``clock`` stamps and ends everything; None
-    takes the database's, or, where it has none, the machine's. Raises FailedPrecondition when the
-    key is not the one that sealed the database's secrets.
+    takes the database's, or, where it has none, the machine's. ``storages`` are folders that a
+    backup of the state does not put back; ``is_behind`` says that the database was further once.
+    Raises FailedPrecondition when the key is not the one that sealed the database's secrets.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class State:
         clock: Clock | None,
         url: str = "",
         key_path: Path | None = None,
+        storages: Sequence[Path] = (),
     ) -> None:
         self.node = node
+        self.high_water = HighWater(folder, storages=storages, node=node)
         self.database: StateDatabase = (
             _open_postgres(url, node=node) if url else Database(folder / "clonepool.db")
         )
@@ -52,7 +57,9 @@ class State:
             self._key_path = key_path or folder / "secret.key"
             self.clock = clock or self.database.clock or time.time
             self.secrets = self._open_secrets()
+            self.is_behind = self._is_behind()
             self._writer = Writer(self.database)
+            self._writer.high_water = self.high_water
         except BaseException:
             self.database.close()
             raise
@@ -61,6 +68,26 @@ class State:
         except BaseException:
             self.close()
             raise
+        if not self.is_behind:
+            self.note_restore(self._restores()[-1])
+
+    def _is_behind(self) -> bool:
+        """Whether this host has seen the database further than it is."""
+        notes = self.high_water.read()
+        engine_id = self._fact(ENGINE_ID) or ""
+        found = {note.node: int(self._fact(COMMITS + note.node) or 0) for note in notes}
+        return any(
+            note.is_ahead_of(engine_id=engine_id, restores=self._restores(), commits=found)
+            for note in notes
+        )
+
+    def _restores(self) -> Sequence[str]:
+        return (self._fact(RESTORES) or "").split(",")
+
+    def note_restore(self, restore_id: str) -> None:
+        """What is in doubt since the database was put back is on record: notes begin anew."""
+        self.high_water.begin(engine_id=self.engine_id, restore_id=restore_id)
+        self.is_behind = False
 
     def _open_secrets(self) -> SecretBox:
         moved_to = self._fact(MOVED_TO)
@@ -89,6 +116,7 @@ class State:
             self.secrets.open(sealed, context=KEY_CHECK)
         except DataLoss:
             raise self._wrong_key("is another one") from None
+        transaction.sql(_KEEP, (RESTORES, str(uuid.uuid4())))
         return str(transaction.sql(_KEEP, (ENGINE_ID, str(uuid.uuid4()))).fetchone()[0])
 
     def _wrong_key(self, state: str) -> FailedPrecondition:
@@ -127,6 +155,7 @@ class State:
     def close(self) -> None:
         """Finish pending changes and close."""
         self._writer.close()
+        self.high_water.close()
         self.database.close()
 
 

@@ -18,6 +18,7 @@ from sqlmodel import Session
 from clonepool.crash_points import Point, reach
 from clonepool.errors import DATABASE_AWAY, Aborted, ClonepoolError, Unavailable
 from clonepool.store.connections import Cursor, StateDatabase, WritingConnection
+from clonepool.store.high_water import HighWater
 
 Result = TypeVar("Result")
 Row = tuple[str, tuple[Any, ...]]  # the statement up to its values, and these
@@ -108,6 +109,9 @@ class _Job(Generic[Result]):
 class Writer:
     """Runs changes one after the other; each is all or nothing, and durable when it answers."""
 
+    high_water: HighWater | None = None
+    """Where each commit is noted outside of the database."""
+
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
@@ -191,8 +195,11 @@ class Writer:
             connection.begin()
             appended = [row for job in jobs for row in _run_job(connection, job)]
             _insert(connection, appended)
+            commits = self.high_water.count(connection) if self.high_water else 0
             reach(Point.COMMITTING)
             connection.commit()
+            if self.high_water:
+                self.high_water.note(commits)
             reach(Point.COMMITTED)
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
             connection.end()
