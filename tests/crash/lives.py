@@ -17,10 +17,10 @@ from clonepool.domain.model import (
 )
 from clonepool.errors import ClonepoolError
 from clonepool.store.operations import NEVER
-from tests.crash.drivers import Boundaries
+from clonepool.testing.stepped import Machine, SteppedEngine
+from tests.crash.drivers import Boundaries, WatchedBackend, WatchedFabric
 from tests.crash.invariants import Seen, problems
 from tests.crash.rows import RowReader, Rows
-from tests.crash.stepped import Machine, SteppedEngine
 from tests.crash.users import Told
 
 _IN_HAND = {"attaching", "detaching"}
@@ -44,7 +44,7 @@ class Lives:
     """
 
     def __init__(self) -> None:
-        self.machine = Machine()
+        self.machine = Machine(storage=WatchedBackend(), fabric=WatchedFabric())
         self.told = Told()
         self.boundaries = Boundaries()
         self.reached: Counter[tuple[Point, str]] = Counter()

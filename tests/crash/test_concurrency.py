@@ -17,10 +17,10 @@ from clonepool.domain.model import ScrubPolicy
 from clonepool.domain.states import AfterScrub, ScrubMethod
 from clonepool.errors import FailedPrecondition
 from clonepool.host_lock import HostLock
+from clonepool.testing.stepped import SteppedEngine
 from tests.crash.profiles import seeds
 from tests.crash.rest import check_rest
 from tests.crash.scheduler import Scheduler, SteppedLock
-from tests.crash.stepped import SteppedEngine
 from tests.crash.users import Known
 from tests.crash.world import World
 

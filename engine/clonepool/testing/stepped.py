@@ -1,4 +1,4 @@
-"""An engine without threads of its own: the test says what runs next, and where it dies.
+"""An engine without threads of its own: its user says what runs next, and where it dies.
 
 Everything is the engine's own code but four threads, which are never started, and the writer's
 queue: a change runs, with the writer's own transactions, on the thread that asks for it.
@@ -10,7 +10,7 @@ import atexit
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
@@ -19,17 +19,19 @@ from tempfile import mkdtemp
 from typing import Any
 from unittest.mock import patch
 
+from clonepool.backends.base import StorageBackend
+from clonepool.backends.memory import MemoryBackend
 from clonepool.config import DriverSettings, Settings
 from clonepool.domain.model import Operation, Ref
 from clonepool.engine import Engine
 from clonepool.errors import ClonepoolError
+from clonepool.fabrics.memory import MemoryFabric
 from clonepool.store import state as state_module
 from clonepool.store.database import Database
 from clonepool.store.writer import Change, Writer, _drained, _Job
 from clonepool.testing.engines import FABRIC, STORAGE, GivenDrivers, ManualClock
-from tests.crash.drivers import WatchedBackend, WatchedFabric
 
-# a folder in memory: what a commit costs on a disk is not what these tests are about
+# a folder in memory: what a commit costs on a disk is not what this is about
 _SHM = Path("/dev/shm")  # noqa: S108 - a private folder is made below it
 
 
@@ -108,14 +110,14 @@ class _KeptDatabase(Database):
 class Machine:
     """What outlives an engine that dies: the state's folder, the storage, the fabric, the time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, storage: MemoryBackend, fabric: MemoryFabric) -> None:
         self.folder = new_folder()
         self.state_dir = self.folder / "state"
         self.state_dir.mkdir(mode=0o700)
         shutil.copy(_migrated(), self.state_dir / "clonepool.db")
         self.clock = ManualClock()
-        self.storage = WatchedBackend()
-        self.fabric = WatchedFabric()
+        self.storage = storage
+        self.fabric = fabric
         # opened once: to compile every statement anew for each life is most of what a life costs
         self.database = _KeptDatabase(self.state_dir / "clonepool.db")
 
@@ -130,6 +132,10 @@ class Machine:
             fabrics={FABRIC: DriverSettings(name=FABRIC, driver="memory")},
         )
 
+    def backends(self) -> Mapping[str, StorageBackend]:
+        """Every storage by name, as ``settings`` has them."""
+        return {STORAGE: self.storage}
+
     def remove(self) -> None:
         """Close the database and remove the folder."""
         super(_KeptDatabase, self.database).close()
@@ -142,7 +148,7 @@ class SteppedEngine:
     def __init__(self, machine: Machine, *, locked: bool = True) -> None:
         settings = machine.settings()
         drivers = GivenDrivers(
-            settings, backends={STORAGE: machine.storage}, fabrics={FABRIC: machine.fabric}
+            settings, backends=machine.backends(), fabrics={FABRIC: machine.fabric}
         )
         with (
             patch.object(state_module, "Writer", SteppedWriter),
@@ -190,6 +196,10 @@ class SteppedEngine:
     def flush(self) -> None:
         """Let 50 ms pass for the writer."""
         self._writer.flush()
+
+    def is_due(self) -> bool:
+        """Whether a worker would find anything."""
+        return self.engine._worker._is_due()
 
     def claim(self) -> Operation | None:
         """Let a worker claim what is due first."""
