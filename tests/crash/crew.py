@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from clonepool.crash_points import Point
 from clonepool.domain.model import ScrubPolicy
 from clonepool.domain.states import AfterScrub, ScrubMethod
+from clonepool.testing.stepped import SteppedEngine
 from tests.crash.drifting import DriftingWorld
 from tests.crash.rest import check_rest
 from tests.crash.scheduler import Scheduler, SteppedLock
-from tests.crash.stepped import SteppedEngine
 from tests.crash.users import Known
 
 POOL = "pool"

@@ -15,10 +15,10 @@ from clonepool.crash_points import Point, observed
 from clonepool.domain.work import Operation
 from clonepool.errors import ClonepoolError
 from clonepool.store.operations import NEVER
-from tests.crash.drivers import Boundaries
+from clonepool.testing.stepped import Machine, SteppedEngine
+from tests.crash.drivers import Boundaries, WatchedBackend, WatchedFabric
 from tests.crash.invariants import Seen, problems
 from tests.crash.rows import PostgresRowReader, RowReader, Rows
-from tests.crash.stepped import Machine, SteppedEngine
 from tests.crash.users import Told
 
 _IN_HAND = {"attaching", "detaching"}
@@ -42,7 +42,7 @@ class Lives:
     """
 
     def __init__(self, *, url: str = "") -> None:
-        self.machine = Machine(url=url)
+        self.machine = Machine(storage=WatchedBackend(), fabric=WatchedFabric(), url=url)
         self.told = Told()
         self.boundaries = Boundaries()
         self.reached: Counter[tuple[Point, str]] = Counter()

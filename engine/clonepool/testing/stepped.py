@@ -1,4 +1,4 @@
-"""An engine without threads of its own: the test says what runs next, and where it dies.
+"""An engine without threads of its own: its user says what runs next, and where it dies.
 
 Everything is the engine's own code but four threads, which are never started, and the writer's
 queue: a change runs, with the writer's own transactions, on the thread that asks for it.
@@ -10,7 +10,7 @@ import atexit
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
@@ -19,19 +19,21 @@ from tempfile import mkdtemp
 from typing import Any
 from unittest.mock import patch
 
+from clonepool.backends.base import StorageBackend
+from clonepool.backends.memory import MemoryBackend
 from clonepool.config import DriverSettings, Settings
 from clonepool.domain.model import Ref
 from clonepool.domain.work import Operation
 from clonepool.engine import Engine
 from clonepool.errors import ClonepoolError
+from clonepool.fabrics.memory import MemoryFabric
 from clonepool.store import state as state_module
 from clonepool.store.connections import StateDatabase
 from clonepool.store.database import Database
 from clonepool.store.writer import Change, Writer, _drained, _Job
 from clonepool.testing.engines import FABRIC, STORAGE, GivenDrivers, ManualClock
-from tests.crash.drivers import WatchedBackend, WatchedFabric
 
-# a folder in memory: what a commit costs on a disk is not what these tests are about
+# a folder in memory: what a commit costs on a disk is not what this is about
 _SHM = Path("/dev/shm")  # noqa: S108 - a private folder is made below it
 
 
@@ -54,6 +56,7 @@ class SteppedWriter(Writer):
         self.before_write: Callable[[], None] = _at_once
 
     def submit(self, change: Change[Any]) -> Future[Any]:
+        """Run it now."""
         self.before_write()
         job = _Job(change)
         self._run_group(self._connection, [*_drained(self._deferred), job])
@@ -66,6 +69,7 @@ class SteppedWriter(Writer):
             self._run_group(self._connection, jobs)
 
     def close(self) -> None:
+        """Commit what is deferred and let go."""
         self._closed = True
         self.flush()
         self._connection.close()
@@ -125,7 +129,7 @@ class Machine:
     The state is in SQLite in the folder, or in a migrated PostgreSQL database.
     """
 
-    def __init__(self, *, url: str = "") -> None:
+    def __init__(self, *, storage: MemoryBackend, fabric: MemoryFabric, url: str = "") -> None:
         self.folder = new_folder()
         self.state_dir = self.folder / "state"
         self.state_dir.mkdir(mode=0o700)
@@ -133,10 +137,10 @@ class Machine:
         if not url:
             shutil.copy(_migrated(), self.state_dir / "clonepool.db")
         self.clock = ManualClock()
-        self.storage = WatchedBackend()
-        self.fabric = WatchedFabric()
+        self.storage = storage
+        self.fabric = fabric
         # opened once: to compile every statement anew for each life is most of what a life costs
-        self.database = (
+        self.database: StateDatabase = (
             _keep_postgres(url) if url else _KeptDatabase(self.state_dir / "clonepool.db")
         )
 
@@ -151,9 +155,14 @@ class Machine:
             fabrics={FABRIC: DriverSettings(name=FABRIC, driver="memory")},
         )
 
+    def backends(self) -> Mapping[str, StorageBackend]:
+        """Every storage by name, as ``settings`` has them."""
+        return {STORAGE: self.storage}
+
     def remove(self) -> None:
         """Close the database and remove the folder."""
-        super(type(self.database), self.database).close()  # type: ignore[misc]
+        kept: Any = self.database
+        super(type(kept), kept).close()
         shutil.rmtree(self.folder)
 
 
@@ -163,7 +172,7 @@ class SteppedEngine:
     def __init__(self, machine: Machine, *, locked: bool = True) -> None:
         settings = machine.settings()
         drivers = GivenDrivers(
-            settings, backends={STORAGE: machine.storage}, fabrics={FABRIC: machine.fabric}
+            settings, backends=machine.backends(), fabrics={FABRIC: machine.fabric}
         )
         with (
             patch.object(state_module, "Writer", SteppedWriter),
@@ -211,6 +220,10 @@ class SteppedEngine:
     def flush(self) -> None:
         """Let 50 ms pass for the writer."""
         self._writer.flush()
+
+    def is_due(self) -> bool:
+        """Whether a worker would find anything."""
+        return self.engine._worker._is_due()
 
     def claim(self) -> Operation | None:
         """Let a worker claim what is due first."""

@@ -1,0 +1,1 @@
+"""A day of a large fleet in minutes: the real controllers, drivers in memory, a virtual clock."""
