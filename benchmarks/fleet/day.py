@@ -16,8 +16,9 @@ from benchmarks.fleet.demand import Arrival
 from benchmarks.fleet.resources import Costs, Resource
 from benchmarks.fleet.site import Site, pool_name
 from benchmarks.fleet.tally import Tally
-from clonepool.domain.model import AttachmentSpec, Operation, Ref, ServerSpec, SystemUser
+from clonepool.domain.model import AttachmentSpec, Ref, ServerSpec, SystemUser
 from clonepool.domain.states import CAPACITY_STATES, AttachmentState, SystemUserKind, VolumeState
+from clonepool.domain.work import Operation
 from clonepool.errors import ClonepoolError
 
 # who waits asks again so often, and less often when it takes long; a place in the queue is lost

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from clonepool.backends.memory import MemoryBackend
-from clonepool.domain.model import Attachment, ImageSpec, Operation, PageRequest, PortionSpec, Ref
+from clonepool.domain.model import Attachment, ImageSpec, PageRequest, PortionSpec, Ref
 from clonepool.domain.states import AttachmentState
+from clonepool.domain.work import Operation
 from clonepool.errors import NotFound, Unavailable
 from clonepool.testing.engines import USER, EngineRig
 

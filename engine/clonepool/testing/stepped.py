@@ -162,7 +162,7 @@ class Machine:
     def remove(self) -> None:
         """Close the database and remove the folder."""
         kept: Any = self.database
-        super(type(kept), kept).close()
+        super(type(kept), kept).close()  # type: ignore[misc]
         shutil.rmtree(self.folder)
 
 
