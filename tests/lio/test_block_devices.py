@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clonepool import commands
-from clonepool.domain.location import HostPath, LocationKind
 from clonepool.domain.model import ChapAccount
 from clonepool.errors import CommandError, FailedPrecondition
-from clonepool.fabrics.base import Access, DesiredExport, ExportSpec
-from clonepool.testing.fabric_rig import RO, RW, SERVER_A, SERVER_B, Exports, Lun, Refused
+from clonepool.fabrics.base import Access, DesiredExport, ExportSpec, Lun
+from clonepool.testing.fabric_rig import RO, RW, SERVER_A, SERVER_B, Exports, Refused, lun
 from tests.lio.open_iscsi import Server, is_gone, read_device, running_iscsid, write_device
 from tests.lio.rigs import LioRig
 
@@ -65,16 +65,8 @@ def block_device(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def on_device(path: Path, *, read_only: bool, serial: str) -> Lun:
-    role = RO if read_only else RW
-    size_bytes = 4 * 2**20
-    return Lun(
-        role=role,
-        location=HostPath(path=path, kind=LocationKind.BLOCK),
-        size_bytes=size_bytes,
-        read_only=read_only,
-        serial=serial,
-        wwn="",
-    )
+    made = lun(path, role=RO if read_only else RW, serial=serial)
+    return replace(made, size_bytes=4 * 2**20)  # a device's own size is not in its status
 
 
 def is_read_only(device: Path) -> bool:
@@ -212,8 +204,8 @@ def test_block_devices_are_exported_and_the_shared_one_to_many(
 def test_a_block_device_that_is_written_by_another_target_is_refused(
     rig: LioRig, block_device: Callable[..., Path]
 ) -> None:
-    lun = on_device(block_device("own", b"own"), read_only=False, serial="vol-a-g1")
-    rig.fabric.export(ExportSpec(target="vol-a-g1", luns=(lun,)))
+    own = on_device(block_device("own", b"own"), read_only=False, serial="vol-a-g1")
+    rig.fabric.export(ExportSpec(target="vol-a-g1", luns=(own,)))
     with pytest.raises(FailedPrecondition, match="busy"):
-        rig.fabric.export(ExportSpec(target="vol-b-g1", luns=(lun,)))
+        rig.fabric.export(ExportSpec(target="vol-b-g1", luns=(own,)))
     assert frozenset({"vol-a-g1"}) == rig.fabric.list()
