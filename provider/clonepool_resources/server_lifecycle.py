@@ -154,7 +154,8 @@ class AttachmentLifecycle(Lifecycle):
             return attachment
         error = DeadlineExceeded(
             f"{self._title(inputs)} has no storage after {format_duration(timeout_s)}, "
-            f"{_place(attachment)} of pool {inputs['pool']}; raise the pool's max_replicas, "
+            f"{_place(attachment)} of pool {inputs['pool']}{_why(attachment)}; "
+            "raise the pool's max_replicas, "
             f"scrub released volumes (`clonepool scrub run {inputs['pool']}`), or set "
             "timeouts.create, then run again"
         )
@@ -175,7 +176,9 @@ class AttachmentLifecycle(Lifecycle):
             begun,
             look=lambda: self._client.call("CreateAttachment", request),
             is_open=lambda attachment: attachment.state != "attached",
-            progress=lambda attachment: f"{self._title(inputs)}: {_place(attachment)}",
+            progress=lambda attachment: (
+                f"{self._title(inputs)}: {_place(attachment)}{_why(attachment)}"
+            ),
             left="its place in the queue is given back"
             if self._is_worthless(begun)
             else "the attaching goes on in the engine",
@@ -193,8 +196,12 @@ def _place(attachment: pb.Attachment) -> str:
     if attachment.state != "waiting":
         return attachment.state
     place = f", {_ordinal(attachment.place)} in the queue" if attachment.place else ""
-    why = f" (it can't be filled: {attachment.wait_reason})" if attachment.wait_reason else ""
-    return f"waiting for a replica{place}{why}"
+    return f"waiting for a replica{place}"
+
+
+def _why(attachment: pb.Attachment) -> str:
+    """Why it waits, where that is for want of space."""
+    return f"; its pool can't be filled: {attachment.wait_reason}" if attachment.wait_reason else ""
 
 
 def _ordinal(place: int) -> str:

@@ -223,6 +223,24 @@ def test_an_image_that_unpacks_to_more_than_there_is_is_refused_before_it_does(
     assert 256 * MIB == do_import(bomb).size_bytes
 
 
+def test_what_will_be_staged_is_asked_for_before_it_is_written(
+    do_import: Import, raw: Path, backend: FileBackend, staging: Path, tmp_path: Path
+) -> None:
+    """3 of its 64 MiB have data: so many are about to be taken from what is promised to others."""
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, tmp_path / "image.qcow2")
+    asked: list[int] = []
+
+    def refuse(needed_bytes: int) -> None:
+        asked.append(needed_bytes)
+        assert not [path for path in staging.rglob("*") if path.is_file() and path.stat().st_size]
+        raise ResourceExhausted("promised to others", reason="NO_SPACE")
+
+    with pytest.raises(ResourceExhausted, match="promised to others"):
+        do_import(tmp_path / "image.qcow2", limits=replace(LIMITS, admit=refuse))
+    assert [3 * MIB] == asked
+    assert [] == list(backend.list())
+
+
 @pytest.mark.parametrize("image_format", ["qcow2", "vmdk", "vdi", "vhdx", "qed", "vpc"])
 def test_an_image_that_was_cut_short_is_refused_not_filled_with_zeros(
     do_import: Import, backend: FileBackend, tmp_path: Path, image_format: str

@@ -63,6 +63,7 @@ class Knobs:
     import_error: str = ""
     fill_looks: int = 0
     stopped_reason: str = ""
+    wait_reason: str = ""  # of an attachment that waits
     stock: int | None = None
     logged_in: bool = False
     raises: dict[str, ClonepoolError] = field(default_factory=dict)
@@ -264,8 +265,10 @@ class Attachments(Shelf):
     def _serve(self, attachment: Attachment) -> Attachment:
         attached = [item for item in self.items.values() if item.volume_id]
         full = self.knobs.stock is not None and len(attached) >= self.knobs.stock
-        if attachment.volume_id or full:
+        if attachment.volume_id:
             return attachment
+        if full:
+            return replace(attachment, wait_reason=self.knobs.wait_reason)
         return cast("Attachment", self.put(_served(attachment)))
 
 

@@ -95,6 +95,21 @@ def test_an_attachment_waits_its_turn_and_shows_its_place(
     assert state.outputs["volume"]
 
 
+def test_an_attachment_that_waits_for_want_of_space_says_so(
+    bench: Bench, engine: FaultyEngine
+) -> None:
+    engine.knobs.stock = 0
+    engine.knobs.wait_reason = "storage default has 0 B free; free space or lower min_ready"
+    lifecycle = bench.make(AttachmentLifecycle)
+
+    with pytest.raises(NotSettled) as begun:
+        lifecycle.create(checked(AttachmentLifecycle, ATTACHMENT), token="t")
+
+    why = "its pool can't be filled: storage default has 0 B free; free space or lower min_ready"
+    assert f"2nd in the queue of pool web; {why}; raise" in str(begun.value)
+    assert f"attachment a1: waiting for a replica, 2nd in the queue; {why}" in bench.lines
+
+
 def test_an_attachment_that_waited_too_long_leaves_the_queue_and_says_the_ways_out(
     bench: Bench, engine: FaultyEngine
 ) -> None:

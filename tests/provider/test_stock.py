@@ -51,9 +51,12 @@ class Shelves:
         return Stock(lambda: self, hold=hold, clock=lambda: self.now)
 
 
-def pool(name: str = "web", *, stopped: str = "", when_empty: str = "", **counts: int) -> Any:
+def pool(
+    name: str = "web", *, stopped: str = "", space: str = "", when_empty: str = "", **counts: int
+) -> Any:
     spec = pb.PoolSpec(name=name, master_image="base", min_ready=10, when_empty=when_empty)
-    return pb.ReplicaPool(spec=spec, stopped_reason=stopped, counts=pb.PoolCounts(**counts))
+    numbers = pb.PoolCounts(**counts)
+    return pb.ReplicaPool(spec=spec, stopped_reason=stopped, short_of_space=space, counts=numbers)
 
 
 def text(remark: Remark | None) -> str:
@@ -71,6 +74,11 @@ def text(remark: Remark | None) -> str:
         (
             pool(waiting=3),
             "pool web: ready 0 of 10 now; an attachment would wait, 3 before it",
+            True,
+        ),
+        (
+            pool(waiting=1, space="storage default has 0 B free"),
+            "an attachment would wait, 1 before it: its storage has no room for more",
             True,
         ),
         (pool(when_empty="fail"), "would fail (when_empty is fail)", True),
