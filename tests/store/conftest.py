@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from clonepool.store.connections import StateDatabase
 from clonepool.store.database import Database
 from clonepool.store.writer import Writer
+
+if TYPE_CHECKING:
+    from clonepool.store.postgres.database import PostgresDatabase
 
 
 @pytest.fixture(scope="session")
@@ -36,13 +40,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[StateDatabase]:
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite")
         return
-    from clonepool.store.postgres.database import (  # noqa: PLC0415 - only where the marker is
-        PostgresDatabase,
-    )
-
-    opened = PostgresDatabase(request.getfixturevalue("postgres_url"))
-    yield opened
-    opened.close()
+    yield request.getfixturevalue("shared")
 
 
 @pytest.fixture
@@ -58,3 +56,21 @@ def writer(database: StateDatabase) -> Iterator[Writer]:
     running = Writer(database)
     yield running
     running.close()
+
+
+@pytest.fixture
+def postgres_name(postgres_url: str) -> str:
+    """The name of the test's own database."""
+    return postgres_url.split("/")[3].partition("?")[0]
+
+
+@pytest.fixture
+def shared(postgres_url: str) -> Iterator[PostgresDatabase]:
+    """In PostgreSQL; for what is its alone."""
+    from clonepool.store.postgres.database import (  # noqa: PLC0415 - only where the marker is
+        PostgresDatabase,
+    )
+
+    opened = PostgresDatabase(postgres_url, node="n1")
+    yield opened
+    opened.close()

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import text
-from sqlmodel import SQLModel, select
 
 from clonepool.crash_points import Point, observed
 from clonepool.errors import FailedPrecondition, Unavailable
-from clonepool.store import allocation, tables
-from clonepool.store.migrate import configuration
-from clonepool.store.postgres import connect, ddl
+from clonepool.store import allocation
+from clonepool.store.postgres import connect
 from clonepool.store.postgres.database import PostgresDatabase
 from clonepool.store.postgres.locks import TAKE
 from clonepool.store.state import State
@@ -34,18 +28,6 @@ pytestmark = pytest.mark.postgres
 TIMEOUT_S = 20
 
 
-@pytest.fixture
-def name(postgres_url: str) -> str:
-    return postgres_url.split("/")[3].partition("?")[0]
-
-
-@pytest.fixture
-def database(postgres_url: str) -> Iterator[PostgresDatabase]:
-    opened = PostgresDatabase(postgres_url, node="n1")
-    yield opened
-    opened.close()
-
-
 def put(key: str) -> Any:
     return lambda transaction: transaction.sql("INSERT INTO meta VALUES (?, '')", (key,))
 
@@ -54,123 +36,11 @@ def keys(database: PostgresDatabase) -> set[str]:
     return {row[0] for row in seed.rows_of(database, "SELECT key FROM meta")}
 
 
-# the schema
-
-
-def test_the_migrations_make_what_the_tables_declare(database: PostgresDatabase) -> None:
-    with database._writing_engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert [] == compare_metadata(context, SQLModel.metadata)
-
-
-_SCHEMA = """
-    SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
-    UNION ALL SELECT 'check', conname, pg_get_constraintdef(oid) FROM pg_constraint
-        WHERE connamespace = 'public'::regnamespace
-    UNION ALL SELECT 'guard', proname, prosrc FROM pg_proc
-        WHERE pronamespace = 'public'::regnamespace
-    UNION ALL SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger
-        WHERE NOT tgisinternal
-    UNION ALL SELECT 'column', table_name || '.' || column_name,
-        data_type || ' ' || is_nullable || ' ' || coalesce(collation_name, '')
-        FROM information_schema.columns WHERE table_schema = 'public'
-    ORDER BY 1, 2, 3
-"""
-
-
-def test_down_and_up_again_comes_to_the_same_schema(database: PostgresDatabase) -> None:
-    before = seed.rows_of(database, _SCHEMA)
-    config = configuration()
-    with database._writing_engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-        left = [row[:2] for row in connection.exec_driver_sql(_SCHEMA) if row[0] != "column"]
-        assert [("check", "alembic_version_pkc"), ("index", "alembic_version_pkc")] == left
-        command.upgrade(config, "head")
-        connection.commit()
-    assert before == seed.rows_of(database, _SCHEMA)
-    assert {"index", "check", "guard", "trigger", "column"} == {row[0] for row in before}
-
-
-def test_every_partial_index_is_partial_here_too(database: PostgresDatabase) -> None:
-    declared = {
-        index.name
-        for table in SQLModel.metadata.tables.values()
-        for index in table.indexes
-        if index.dialect_options["sqlite"]["where"] is not None
-    }
-    found = {
-        row[1] for row in seed.rows_of(database, _SCHEMA) if row[0] == "index" and "WHERE" in row[2]
-    }
-    assert declared == found
-
-
-def test_texts_are_in_the_order_of_their_bytes_and_numbers_have_64_bits(
-    database: PostgresDatabase,
-) -> None:
-    """Whatever the database's own language is; a C library that changes it breaks no index."""
-    columns = {
-        row[2] for row in seed.rows_of(database, _SCHEMA)
-        if row[0] == "column" and not row[1].startswith("alembic_version.")
-    }  # fmt: skip
-    kinds = {kind.replace(" NO ", " ").replace(" YES ", " ").strip() for kind in columns}
-    assert {"text C", "bigint", "boolean", "double precision"} == kinds
-
-
-def test_hot_tables_are_vacuumed_early(database: PostgresDatabase) -> None:
-    found = dict(seed.rows_of(database, "SELECT relname, reloptions FROM pg_class"))
-    for table in ddl._HOT_TABLES:
-        assert "autovacuum_vacuum_scale_factor=0.01" in found[table]
-
-
-def test_two_engines_that_start_on_an_empty_database_make_it_once(postgres: PostgresServer) -> None:
-    with postgres.database() as empty, ThreadPoolExecutor(4) as threads:
-        opened = list(threads.map(lambda _: PostgresDatabase(postgres.url(empty)), range(4)))
-        for each in opened:
-            each.close()
-        assert [(1,)] == postgres.run_sql("SELECT count(*) FROM alembic_version", database=empty)
-
-
-def test_a_server_that_is_too_old_is_refused(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connect, "OLDEST", 99)
-    with pytest.raises(FailedPrecondition, match="needs 99 or newer"):
-        PostgresDatabase(postgres_url)
-
-
-def test_a_database_that_can_t_hold_every_name_is_refused(postgres: PostgresServer) -> None:
-    postgres.run_sql(
-        "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
-    )
-    with pytest.raises(FailedPrecondition, match="encoded in LATIN1"):
-        PostgresDatabase(postgres.url("latin"))
-    postgres.run_sql("DROP DATABASE latin")
-
-
-def test_numbers_beyond_32_bits_are_kept(database: PostgresDatabase) -> None:
-    writer = Writer(database)
-    seed.write_basics(writer)
-    writer.write(lambda transaction: seed.pool(transaction, "big", id="big", image_id="image-web"))
-
-    def change(transaction: Transaction) -> int:
-        row = transaction.session.get_one(tables.Pool, "big")
-        row.max_replicas = 2**40
-        transaction.session.add(row)
-        found = transaction.session.exec(
-            select(tables.Pool.name).where(tables.Pool.max_replicas > 2**39)
-        )
-        return len(found.all())
-
-    assert 1 == writer.write(change)
-    writer.close()
-
-
 # the hot path
 
 
-def test_claiming_reads_the_ready_volumes_by_their_index(database: PostgresDatabase) -> None:
-    writer = Writer(database)
+def test_claiming_reads_the_ready_volumes_by_their_index(shared: PostgresDatabase) -> None:
+    writer = Writer(shared)
     seed.write_basics(writer)
     writer.write(lambda transaction: seed.ready_volumes(transaction, 2000))
 
@@ -194,7 +64,7 @@ def test_claiming_reads_the_ready_volumes_by_their_index(database: PostgresDatab
 
 
 def test_one_writer_of_all_nodes_writes_at_a_time(
-    postgres: PostgresServer, name: str, postgres_url: str
+    postgres: PostgresServer, postgres_name: str, postgres_url: str
 ) -> None:
     """Check, then write, as the store does it: who waited for its turn sees what the others did."""
     nodes = [PostgresDatabase(postgres_url, node=f"n{number}") for number in range(4)]
@@ -202,7 +72,7 @@ def test_one_writer_of_all_nodes_writes_at_a_time(
     for writer in writers:
         # connected beforehand: all come at once
         writer.write(lambda transaction: transaction.sql("SELECT 1"))
-    where = f"locktype = 'advisory' AND NOT granted AND datname = '{name}'"
+    where = f"locktype = 'advisory' AND NOT granted AND datname = '{postgres_name}'"
     waiting = f"SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE {where}"  # noqa: S608
 
     def first(transaction: Transaction) -> bool:
@@ -219,7 +89,7 @@ def test_one_writer_of_all_nodes_writes_at_a_time(
 
 
 def test_a_node_that_stands_still_in_a_change_is_passed_over(
-    postgres_url: str, database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, shared: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its session is ended; awake again, it is told that nothing of its change was taken."""
     monkeypatch.setattr(
@@ -227,7 +97,7 @@ def test_a_node_that_stands_still_in_a_change_is_passed_over(
     )
     monkeypatch.setattr("clonepool.store.postgres.database.WRITING", connect.WRITING)
     paused = PostgresDatabase(postgres_url, node="paused")
-    writer, other = Writer(paused), Writer(database)
+    writer, other = Writer(paused), Writer(shared)
     stands, goes_on = threading.Event(), threading.Event()
 
     def stand_still(transaction: Transaction) -> None:
@@ -244,35 +114,35 @@ def test_a_node_that_stands_still_in_a_change_is_passed_over(
     writer.write(put("later"))
     for each in (writer, other, paused):
         each.close()
-    assert {"passed", "later"} == keys(database)
+    assert {"passed", "later"} == keys(shared)
 
 
 # what is lost
 
 
 def test_a_writer_whose_session_ended_while_it_was_idle_fails_nobody(
-    postgres: PostgresServer, name: str, database: PostgresDatabase
+    postgres: PostgresServer, postgres_name: str, shared: PostgresDatabase
 ) -> None:
-    writer = Writer(database)
+    writer = Writer(shared)
     writer.write(put("a"))
-    end_sessions(postgres, name)
+    end_sessions(postgres, postgres_name)
     writer.write(put("b"))
     assert writer.take_outage() is None
     writer.close()
-    assert {"a", "b"} == keys(database)
+    assert {"a", "b"} == keys(shared)
 
 
 def test_a_session_that_ends_in_the_middle_fails_the_whole_group_and_is_told_of(
-    postgres: PostgresServer, name: str, database: PostgresDatabase
+    postgres: PostgresServer, postgres_name: str, shared: PostgresDatabase
 ) -> None:
-    writer = Writer(database)
+    writer = Writer(shared)
     writer.write(put("before"))
     ends = [Point.COMMITTING]
 
     def end(reached: Point, _detail: str) -> None:
         if ends and reached is ends[0]:
             ends.clear()
-            postgres.end_sessions(name)
+            postgres.end_sessions(postgres_name)
 
     with observed(end), pytest.raises(Unavailable, match="try again") as lost:
         writer.write(put("lost"))
@@ -282,22 +152,22 @@ def test_a_session_that_ends_in_the_middle_fails_the_whole_group_and_is_told_of(
     assert outage is not None
     assert "terminating connection" in outage.text
     writer.close()
-    assert {"before", "after"} == keys(database)
+    assert {"before", "after"} == keys(shared)
 
 
 def test_readers_whose_sessions_ended_are_made_anew(
-    postgres: PostgresServer, name: str, database: PostgresDatabase
+    postgres: PostgresServer, postgres_name: str, shared: PostgresDatabase
 ) -> None:
     """Between two reads nobody notices; in the middle of one it is Unavailable."""
     query = text("SELECT count(*) FROM pool")
-    with database.read() as one, database.read() as two:
+    with shared.read() as one, shared.read() as two:
         for session in (one, two):
             session.execute(query)
-    end_sessions(postgres, name)
-    with database.read() as session:
+    end_sessions(postgres, postgres_name)
+    with shared.read() as session:
         assert 0 == session.execute(query).scalar_one()
     with pytest.raises(Unavailable, match="does not answer") as lost:
-        read_twice(database, query, between=lambda: end_sessions(postgres, name))
+        read_twice(shared, query, between=lambda: end_sessions(postgres, postgres_name))
     assert "DATABASE" == lost.value.reason
 
 
@@ -314,11 +184,11 @@ def read_twice(database: PostgresDatabase, query: Any, *, between: Callable[[], 
         session.execute(query)
 
 
-def test_a_reader_sees_one_snapshot_and_changes_nothing(database: PostgresDatabase) -> None:
-    writer = Writer(database)
+def test_a_reader_sees_one_snapshot_and_changes_nothing(shared: PostgresDatabase) -> None:
+    writer = Writer(shared)
     writer.write(put("a"))
     count = text("SELECT count(*) FROM meta")
-    with database.read() as session:
+    with shared.read() as session:
         before = session.execute(count).scalar_one()
         writer.write(put("b"))
         assert before == session.execute(count).scalar_one()
@@ -328,17 +198,17 @@ def test_a_reader_sees_one_snapshot_and_changes_nothing(database: PostgresDataba
 
 
 def test_a_slow_reader_is_not_cut_off_as_a_writer_that_stands_still_is(
-    database: PostgresDatabase,
+    shared: PostgresDatabase,
 ) -> None:
     """Who exports the audit holds its snapshot for as long as the caller takes."""
     show = "SHOW idle_in_transaction_session_timeout"
-    assert [("10min",)] == seed.rows_of(database, show)
-    with database._writing_engine.connect() as connection:
+    assert [("10min",)] == seed.rows_of(shared, show)
+    with shared._writing_engine.connect() as connection:
         assert "10s" == connection.exec_driver_sql(show).scalar_one()
 
 
 def test_a_change_that_others_disturb_is_tried_again(
-    postgres_url: str, database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, shared: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody who changes rows by hand holds one of them for a while."""
     monkeypatch.setattr(connect, "WRITING", connect.WRITING | {"lock_timeout": "100ms"})
@@ -360,7 +230,7 @@ def test_a_change_that_others_disturb_is_tried_again(
     writer.close()
     hasty.close()
     assert 2 == len(tries)
-    assert [("by hand!",)] == seed.rows_of(database, "SELECT value FROM meta")
+    assert [("by hand!",)] == seed.rows_of(shared, "SELECT value FROM meta")
 
 
 def test_the_turn_is_waited_for_only_so_long(
@@ -382,21 +252,21 @@ def test_the_turn_is_waited_for_only_so_long(
 # the clock
 
 
-def test_time_is_the_database_s(postgres: PostgresServer, database: PostgresDatabase) -> None:
-    assert database.clock is not None
-    before = database.clock()
+def test_time_is_the_database_s(postgres: PostgresServer, shared: PostgresDatabase) -> None:
+    assert shared.clock is not None
+    before = shared.clock()
     ((at,),) = postgres.run_sql("SELECT extract(epoch FROM clock_timestamp())::float8")
-    assert before - 0.5 < at < database.clock() + 0.5
+    assert before - 0.5 < at < shared.clock() + 0.5
 
 
 def test_the_clock_is_asked_again_now_and_then(
-    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+    shared: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine whose own clock drifts gives leases by the database's all the same."""
-    clock = database._clock
+    clock = shared._clock
     clock._ahead_s += 1000
     clock._read_at = -1e9
-    writer = Writer(database)
+    writer = Writer(shared)
     writer.write(put("a"))
     writer.close()
     assert abs(clock() - time.time()) < 5
@@ -445,11 +315,11 @@ def test_a_node_with_another_key_does_not_start(tmp_path: Path, postgres_url: st
 
 
 def test_nothing_is_left_behind_when_it_is_closed(
-    postgres: PostgresServer, name: str, postgres_url: str, tmp_path: Path
+    postgres: PostgresServer, postgres_name: str, postgres_url: str, tmp_path: Path
 ) -> None:
     state = State(folder=tmp_path, node="n1", clock=None, url=postgres_url)
     with state.read() as session:
         session.execute(text("SELECT 1"))
     state.close()
-    sessions = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608 - ours
+    sessions = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{postgres_name}'"  # noqa: S608 - ours
     wait_for(lambda: not postgres.run_sql(sessions), what="the end of its sessions")
