@@ -101,10 +101,9 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert ("postgresql://u@h/db", Path("/k.key")) == (found.database, found.secret_key_file)
     assert found.import_roots == (Path("/a"), Path("/b"))
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
+    assert (12.0, "0123456789abcdef") == (found.node_lease_s, found.token)
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
-    assert 12.0 == found.node_lease_s
     assert (90.0, 7200.0) == (found.compare_every_s, found.orphan_grace_s)
-    assert found.token == "0123456789abcdef"
     assert found.tls is not None
     assert (found.tls.certificate, found.tls.key) == (Path("/c"), Path("/k"))
     assert found.tls.client_ca == Path("~/ca").expanduser()
