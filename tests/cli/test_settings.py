@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clonepool.cli.settings import KEYS, load_settings
-from clonepool.config import DriverSettings, HoldSettings, Settings
+from clonepool.config import DriverSettings, HoldSettings, Settings, TlsSettings
 from clonepool.errors import InvalidArgument
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -99,14 +99,13 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
 
     assert (found.state_dir, found.listen, found.node) == (Path("/state"), "tcp://[::1]:7443", "n1")
     assert ("postgresql://u@h/db", Path("/k.key")) == (found.database, found.secret_key_file)
-    assert found.import_roots == (Path("/a"), Path("/b"))
-    assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
-    assert (12.0, "0123456789abcdef") == (found.node_lease_s, found.token)
+    assert (found.import_roots, found.node_lease_s) == ((Path("/a"), Path("/b")), 12.0)
+    said = (found.workers, found.token, found.log_level, found.log_format)
+    assert said == (7, "0123456789abcdef", "debug", "json")
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
     assert (90.0, 7200.0) == (found.compare_every_s, found.orphan_grace_s)
-    assert found.tls is not None
-    assert (found.tls.certificate, found.tls.key) == (Path("/c"), Path("/k"))
-    assert found.tls.client_ca == Path("~/ca").expanduser()
+    ca = Path("~/ca").expanduser()
+    assert TlsSettings(certificate=Path("/c"), key=Path("/k"), client_ca=ca) == found.tls
     assert HoldSettings(max_share_percent=25, max_duration_s=28800, max_tickets=3) == found.holds
 
 
