@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clonepool.cli.settings import KEYS, load_settings
-from clonepool.config import DriverSettings, HoldSettings, Settings
+from clonepool.config import DriverSettings, HoldSettings, Settings, TlsSettings
 from clonepool.errors import InvalidArgument
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -105,12 +105,9 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     assert found.import_schemes == {"https"}
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
-    assert 12.0 == found.node_lease_s
     assert (90.0, 7200.0) == (found.compare_every_s, found.orphan_grace_s)
-    assert found.token == "0123456789abcdef"
-    assert found.tls is not None
-    assert (found.tls.certificate, found.tls.key) == (Path("/c"), Path("/k"))
-    assert found.tls.client_ca == Path("~/ca").expanduser()
+    ca = Path("~/ca").expanduser()
+    assert TlsSettings(certificate=Path("/c"), key=Path("/k"), client_ca=ca) == found.tls
     assert HoldSettings(max_share_percent=25, max_duration_s=28800, max_tickets=3) == found.holds
 
 

@@ -148,6 +148,7 @@ def test_what_the_other_node_refuses_leaves_nothing_behind(far: Pair) -> None:
 
 def test_what_lies_on_a_silent_node_waits_and_the_answer_says_so(far: Pair) -> None:
     attached = attach_from(far.here, "a")
+    far.there.wait_ready(2)
     far.fall_silent(far.there)
 
     waiting = far.here.attach("b")
@@ -155,7 +156,7 @@ def test_what_lies_on_a_silent_node_waits_and_the_answer_says_so(far: Pair) -> N
         far.here.release(attached)
 
     assert AttachmentState.WAITING is waiting.state
-    assert waiting.wait_reason.startswith("1 ready, but node node2 was last heard of 3")
+    assert waiting.wait_reason.startswith("2 ready, but node node2 was last heard of 3")
     assert "node/node2" == far.here.wait_event("NODE_SILENT").subject
     far.there.open()
     far.see()
