@@ -13,7 +13,8 @@ from clonepool.backends.memory import MemoryBackend
 from clonepool.backends.rbd import RbdBackend
 from clonepool.backends.rbd_options import RbdOptions
 from clonepool.domain.location import RbdImage
-from clonepool.testing.backend_suite import BackendSuite, ObjectIo
+from clonepool.testing.backend_suite import BackendSuite
+from clonepool.testing.object_io import ObjectIo
 from clonepool.testing.rbd_client import RbdClient
 
 

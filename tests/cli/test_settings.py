@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clonepool.cli.settings import KEYS, load_settings
-from clonepool.config import DriverSettings, HoldSettings, Settings, TlsSettings
+from clonepool.config import DriverSettings, HoldSettings, Settings
 from clonepool.errors import InvalidArgument
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -95,19 +95,19 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     }
     assert set(values) == set(KEYS)
 
-    found = load(
-        tmp_path, environ={f"CLONEPOOL_{key.upper()}": value for key, value in values.items()}
-    )
+    environ = {f"CLONEPOOL_{key.upper()}": value for key, value in values.items()}
+    found = load(tmp_path, environ=environ)
 
     assert (found.state_dir, found.listen, found.node) == (Path("/state"), "tcp://[::1]:7443", "n1")
     assert ("postgresql://u@h/db", Path("/k.key")) == (found.database, found.secret_key_file)
-    assert found.import_roots == (Path("/a"), Path("/b"))
-    assert found.import_schemes == {"https"}
+    sources = (found.import_roots, found.import_schemes)
+    assert sources == ((Path("/a"), Path("/b")), {"https"})
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
-    assert (90.0, 7200.0) == (found.compare_every_s, found.orphan_grace_s)
-    ca = Path("~/ca").expanduser()
-    assert TlsSettings(certificate=Path("/c"), key=Path("/k"), client_ca=ca) == found.tls
+    spans = (found.compare_every_s, found.node_lease_s, found.orphan_grace_s)
+    assert (90.0, 12.0, 7200.0) == spans
+    assert found.tls is not None
+    assert (Path("/c"), Path("~/ca").expanduser()) == (found.tls.certificate, found.tls.client_ca)
     assert HoldSettings(max_share_percent=25, max_duration_s=28800, max_tickets=3) == found.holds
 
 

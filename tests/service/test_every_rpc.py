@@ -79,6 +79,14 @@ def node_requests() -> dict[str, Any]:
     }
 
 
+def operation_requests() -> dict[str, Any]:
+    return {
+        "GetOperation": pb.GetRequest(id="operation-1"),
+        "ListOperations": pb.ListOperationsRequest(open_only=True),
+        "CancelOperation": pb.GetRequest(id="operation-1"),
+    }
+
+
 def requests(ids: dict[str, str]) -> dict[str, Any]:
     return {
         "GetEngineInfo": pb.GetEngineInfoRequest(),
@@ -111,9 +119,7 @@ def requests(ids: dict[str, str]) -> dict[str, Any]:
         "GetScrubRun": pb.GetRequest(id="run-1"),
         "ListScrubRuns": pb.ListScrubRunsRequest(pool="web"),
         "ListScrubRecords": pb.ListScrubRecordsRequest(volume_id="volume-1"),
-        "GetOperation": pb.GetRequest(id="operation-1"),
-        "ListOperations": pb.ListOperationsRequest(open_only=True),
-        "CancelOperation": pb.GetRequest(id="operation-1"),
+        **operation_requests(),
         **node_requests(),
         "ListOrphans": pb.ListOrphansRequest(),
         "DeleteOrphan": pb.DeleteOrphanRequest(storage="default", name="vol-1"),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import pytest
 
@@ -25,6 +25,7 @@ from clonepool.errors import (
     Unavailable,
 )
 from clonepool.testing.images import make_random_image, make_sparse_image
+from clonepool.testing.object_io import FileIo, ObjectIo, StopAt
 from clonepool.testing.space_suite import SpaceSuite
 
 MIB: Final = 2**20
@@ -32,49 +33,6 @@ IMAGE: Final = "web-v1-writable"
 VOLUME: Final = "vol-7f3a-g1"
 OTHER: Final = "vol-91bc-g1"
 _BAD_NAMES: Final = ("", "-a", "A", "a/b", "../a", ".", "a.b", "a\n", "a b", "a" * 122, "é")
-
-
-class ObjectIo(Protocol):
-    """An object held open, as a fabric or an initiator holds it."""
-
-    def read_at(self, offset: int, length: int) -> bytes: ...
-
-    def write_at(self, offset: int, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class FileIo:
-    """An object held open by its path."""
-
-    def __init__(self, path: Path, *, read_only: bool) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY if read_only else os.O_RDWR)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Bytes of a range, fewer at the end."""
-        return os.pread(self._descriptor, length, offset)
-
-    def write_at(self, offset: int, data: bytes) -> None:
-        """Write through to the file."""
-        assert len(data) == os.pwrite(self._descriptor, data, offset)
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self._descriptor)
-
-
-class StopAt:
-    """A progress callback that cancels once ``after`` calls have passed."""
-
-    def __init__(self, *, after: int = 0) -> None:
-        self.calls = 0
-        self._after = after
-
-    def __call__(self, _done_bytes: int) -> None:
-        """Count, and raise Cancelled when it is time."""
-        self.calls += 1
-        if self.calls > self._after:
-            raise Cancelled("stopped by the test")
 
 
 class BackendSuite(SpaceSuite):
