@@ -103,6 +103,7 @@ class Site:
         self._size = size
         self.storage_of: dict[str, str] = {}
         try:
+            self.life.start()
             self._declare()
         except BaseException:
             self.close()
