@@ -51,7 +51,12 @@ def capacity_of(context: Context, storage: str, *, apart_from: str = "") -> Capa
     backend = context.drivers.backend(storage)
     thin_clones = backend.capabilities().thin_clones
     with context.state.read() as session:
-        owed = volumes.owed(session, storage=storage, auto_is_full=not thin_clones)
+        owed = volumes.owed(
+            session,
+            storage=storage,
+            node=context.place_of(storage),
+            auto_is_full=not thin_clones,
+        )
     return _capacity(context, storage, owed, apart_from=apart_from)
 
 
@@ -87,7 +92,7 @@ def measure(context: Context, storage: str, *, older_than_s: float = _MEASURE_IN
     context.measured_at[storage] = context.now()
     backend = context.drivers.backend(storage)
     with context.state.read() as session:
-        growing = volumes.list_growing(session, storage=storage)
+        growing = volumes.list_growing(session, storage=storage, node=context.place_of(storage))
     used: dict[tuple[str, int], int] = {}
     for volume_id, generation in growing:
         object_name = names.volume_object(volume_id=volume_id, generation=generation)

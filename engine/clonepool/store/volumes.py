@@ -219,14 +219,19 @@ def has_idle(session: Session, *, node: str, storage: str) -> bool:
     return session.exec(query.limit(1)).first() is not None
 
 
-def list_growing(session: Session, *, storage: str) -> list[tuple[str, int]]:
-    """Volumes of a storage that servers may have written into: (id, generation)."""
+def list_growing(session: Session, *, storage: str, node: str) -> list[tuple[str, int]]:
+    """Volumes of a storage that servers may have written into: (id, generation).
+
+    Of one node's storage, or, for "", of one that every node reaches.
+    """
     query = select(tables.Volume.id, tables.Volume.generation).where(
         tables.Volume.storage == storage,
         tables.Volume.clone_kind != "",
         tables.Volume.state != VolumeState.DELETING.value,
         col(tables.Volume.slot).is_(False),
     )
+    if node:
+        query = query.where(tables.Volume.node == node)
     return list(session.exec(query))
 
 
@@ -249,12 +254,16 @@ _OWED = """
             ELSE (SELECT clone_mode = 'full' OR clone_mode = 'auto' AND :auto_is_full
                 FROM pool WHERE id = pool_id) END AS is_full
         FROM volume
-        WHERE storage = :storage AND NOT slot AND state != 'deleting' AND used_bytes < size_bytes)
+        WHERE storage = :storage AND NOT slot AND state != 'deleting' AND used_bytes < size_bytes
+            AND (node = :node OR :node = '')) AS growing
 """
 
 
-def owed(session: Session, *, storage: str, auto_is_full: bool) -> Owed:
-    """What the volumes on a storage may still be written by, those to be made included."""
-    parameters = {"storage": storage, "auto_is_full": auto_is_full}
+def owed(session: Session, *, storage: str, node: str, auto_is_full: bool) -> Owed:
+    """What the volumes on a storage may still be written by, those to be made included.
+
+    Of one node's storage, or, for "", of one that every node reaches.
+    """
+    parameters = {"storage": storage, "node": node, "auto_is_full": auto_is_full}
     full_bytes, thin_bytes = session.connection().exec_driver_sql(_OWED, parameters).one()
     return Owed(full_bytes=int(full_bytes), thin_bytes=int(thin_bytes))
