@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 from clonepool.api.client import EngineClient
 from clonepool.api.v1 import engine_pb2 as pb
+from clonepool.store.high_water import FILE_NAME as HIGH_WATER
 from clonepool.testing.engine_process import EngineProcess
 from tools.demo_infrastructure import DemoFailed
 
@@ -67,8 +68,9 @@ class DemoSite:
         return [float(found) for found in _ATTACH_LINE.findall(self.engine.log.read_text())]
 
     def files(self) -> Sequence[Path]:
-        """Every file on the storage."""
-        return [path for path in self.engine.storage.rglob("*") if path.is_file()]
+        """Every file of an image or a volume on the storage."""
+        found = [path for path in self.engine.storage.rglob("*") if path.is_file()]
+        return [path for path in found if path.name != HIGH_WATER]
 
     def _call(self, method: str, request: Any) -> Any:
         return self._client.call(method, request)

@@ -25,6 +25,7 @@ class SteppingRig(EngineRig):
         if isinstance(self.storage, MemoryBackend):
             self.storage.on_step = lambda _step, _name: self._wait_for_the_look()
         engine = super().open(start=False)
+        engine.nodes.join()
         engine._exports.start()
         engine._worker.start()
         return engine

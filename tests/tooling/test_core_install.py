@@ -26,8 +26,8 @@ PROVIDER_SIDE: Final = (
     "pulumi_clonepool_plugin",
     "clonepool.api",
 )
-# a part of `clonepool doctor`: it looks at a machine that an engine is to run on
-LINUX_ONLY: Final = ["clonepool.cli.checks_machine"]
+# parts of `clonepool doctor`: they look at a machine that an engine is to run on
+LINUX_ONLY: Final = ["clonepool.cli.checks_lvm", "clonepool.cli.checks_machine"]
 EXTRAS: Final = {
     "alembic",
     "cryptography",
