@@ -100,8 +100,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
 
     assert (found.state_dir, found.listen, found.node) == (Path("/state"), "tcp://[::1]:7443", "n1")
     assert ("postgresql://u@h/db", Path("/k.key")) == (found.database, found.secret_key_file)
-    sources = (found.import_roots, found.import_schemes)
-    assert sources == ((Path("/a"), Path("/b")), {"https"})
+    assert (found.import_roots, found.import_schemes) == ((Path("/a"), Path("/b")), {"https"})
     assert (found.workers, found.log_level, found.log_format) == (7, "debug", "json")
     assert (found.scrub_workers, found.scrub_rate_bytes_s) == (3, 2 * 2**20)
     spans = (found.compare_every_s, found.node_lease_s, found.orphan_grace_s)

@@ -44,7 +44,7 @@ def used(tmp_path: Path) -> Iterator[EngineRig]:
         rig.release(second)
         rig.engine.attachments.undo_release(attachment="b")
         rig.release(rig.attach_and_wait("c"))
-        rig.wait_ready(2)
+        rig.wait_ready(3)
         yield rig
 
 
