@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from clonepool.backends.file import FileBackend
+from clonepool.cli.database import restored_database
 from clonepool.controllers.restored import set_aside
 from clonepool.domain.model import PageRequest, ScrubPolicy
 from clonepool.domain.states import AfterScrub, VolumeState
+from clonepool.errors import FailedPrecondition, NotFound
 from clonepool.store.high_water import FILE_NAME, Note
 from clonepool.testing.engines import EngineRig
 
@@ -226,3 +228,44 @@ def test_when_a_note_is_ahead(note: dict[str, object], is_ahead: bool) -> None:
     seen = Note(**fields)  # type: ignore[arg-type]
     given = {"engine_id": "e", "restores": ["first", "second"], "commits": {"n": 7}}
     assert is_ahead is seen.is_ahead_of(**given)  # type: ignore[arg-type]
+
+
+def test_the_command_says_it_once_the_engine_is_stopped(
+    rig: EngineRig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state_dir = str(rig.settings.state_dir)
+    with pytest.raises(FailedPrecondition, match="another engine"):
+        restored_database(state_dir=state_dir)
+    with pytest.raises(NotFound, match="there is no state"):
+        restored_database(state_dir=f"{state_dir}/nothing")
+    rig.close()
+    restored_database(state_dir=state_dir)
+    assert "2 volumes are in doubt" in capsys.readouterr().out
+    rig.open()
+    rig.wait_ready(2)
+    assert 2 == rig.count(FAULTY)
+
+
+@pytest.mark.postgres
+def test_in_postgresql_too_each_node_finds_out_once(tmp_path: Path, postgres_url: str) -> None:
+    """The counts of a node are set back by hand, as a restore of the whole database would."""
+    rig = EngineRig(tmp_path / "site", database=postgres_url)
+    rig.folder.mkdir()
+    try:
+        rig.open()
+        rig.add_image()
+        rig.add_pool(min_ready=1)
+        rig.attach_and_wait("after")
+        rig.wait_ready(1)
+        rig.close()
+        import psycopg  # noqa: PLC0415 - only where the marker says that it is there
+
+        with psycopg.connect(postgres_url) as database:
+            database.execute("UPDATE meta SET value = '1' WHERE key = 'commits/node1'")
+        rig.open()
+        rig.wait_ready(1)
+        assert 1 == rig.count(FAULTY)
+        rig.reopen()
+        assert 1 == len(rig.events("DATABASE_RESTORED"))
+    finally:
+        rig.close()
