@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Final
 from clonepool import commands
 from clonepool.backends.device_mapper import device_name
 from clonepool.backends.lvm_settings import LvmSettings
-from clonepool.errors import FailedPrecondition, InvalidArgument, Unavailable
+from clonepool.errors import CommandError, FailedPrecondition, InvalidArgument, Unavailable
 
 # a command waits for the group's lock, which another tool may hold while it moves extents
 _TIMEOUT_S: Final = 120.0
@@ -29,6 +30,11 @@ _CONFIG: Final = "backup { archive = 0 }"
 _WITHOUT_UDEV: Final = (
     "activation { udev_sync = 0 udev_rules = 0 } "
     'devices { obtain_device_list_from_udev = 0 external_device_info_source = "none" }'
+)
+
+
+_HALF_MADE: Final = re.compile(
+    r"Thin pool (\S+) \(\d+:\d+\) already contain thin device with device_id (\d+)"
 )
 
 
@@ -176,7 +182,29 @@ class VolumeGroup:
 
     def _run(self, *words: str) -> commands.Output:
         with self._turn:
+            try:
+                return run_lvm(*words, config=self._settings.lvm_config)
+            except CommandError as error:
+                if not self._forget_half_made(error.stderr):
+                    raise
             return run_lvm(*words, config=self._settings.lvm_config)
+
+    def _forget_half_made(self, said: str) -> bool:
+        """Mend what a command left that was killed after the kernel's part and before LVM's.
+
+        The kernel has a thin device that LVM's record still has to ask for, and until it is gone
+        LVM changes nothing in the pool. It never was a volume of anybody's: the kernel refuses to
+        delete one that is in use.
+        """
+        found = _HALF_MADE.search(said)
+        pool = device_name(
+            group=self._settings.volume_group, volume=self._settings.thin_pool, layer="tpool"
+        )
+        if found is None or found[1] != pool:
+            return False
+        argv = ["dmsetup", "message", pool, "0", f"delete {found[2]}"]
+        commands.run(argv, timeout_s=_TIMEOUT_S)
+        return True
 
 
 def run_lvm(command: str, *words: str, config: str = "") -> commands.Output:
