@@ -60,6 +60,8 @@ def test_the_examples_work_together_over_iscsi(examples: TerraformProject) -> No
     kept = examples.folder / "chap-secret"
     assert 0o600 == stat.S_IMODE(kept.stat().st_mode)
     assert kept.read_text() not in examples.state_text()
+    # pools fill behind an apply: by the next one the outputs have all that is ready
+    examples.apply()
     examples.run("plan", "-refresh=false", "-detailed-exitcode")
 
     before = examples.resources()
