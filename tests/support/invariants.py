@@ -20,7 +20,8 @@ RESTING = frozenset({"ready", "allocated", "released"})
 
 def wait_for_rest(site: Site) -> None:
     """Wait until nothing is left to do: no operation is open and every pool has its stock."""
-    wait_for(lambda: not unrest(site) or None, what=f"rest, not {unrest(site)}")
+    # work whose end the database did not take is done again when its lease is over, 30 s and a beat
+    wait_for(lambda: not unrest(site) or None, what=f"rest, not {unrest(site)}", timeout_s=90)
 
 
 def unrest(site: Site) -> Sequence[str]:
