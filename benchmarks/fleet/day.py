@@ -50,6 +50,7 @@ class Day:
         self._look_every_s = max(look_every_s, _REST * costs.look_s * len(site.storage_of))
         self._midnight = site.machine.clock()
         self._now = 0.0
+        self._is_woken = False
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._ties = itertools.count()
 
@@ -121,6 +122,7 @@ class Day:
             self._at(answered_at + server.stay_s, lambda: self._go(answer.id))
             return
         hour.misses += first
+        self._look_soon()
         pause_s = _POLL_S if self._now - since < _LONG_S else _LAZY_POLL_S
         self._at(self._now + pause_s, lambda: self._come(server, since=since))
 
@@ -135,6 +137,23 @@ class Day:
         self._site.life.look()
         self._wake()
         self._at(max(done_at, self._now + self._look_every_s), self._look)
+
+    def _look_soon(self) -> None:
+        """Who waits wakes the planner, which looks as soon as it has rested."""
+        if self._is_woken:
+            return
+        self._is_woken = True
+        rested_at = self.planner.free_at + (_REST - 1) * self._costs.look_s * len(
+            self._site.storage_of
+        )
+
+        def look() -> None:
+            self._is_woken = False
+            self.planner.use(at=self._now, seconds=self._costs.look_s * len(self._site.storage_of))
+            self._site.life.look()
+            self._wake()
+
+        self._at(rested_at, look)
 
     def _beat(self) -> None:
         if self._free < self._workers:

@@ -23,7 +23,8 @@ SAMPLES = 5
 # the database's readers are opened as they are first needed: 16 of them, with two files each
 READERS_FDS = 32
 # what Python's and tgtd's heaps may still find their size by; a leak of a record a cycle is more
-SLACK_BYTES = 6 * MIB
+# and each keeps pages of a database that grows meanwhile
+SLACK_BYTES = 12 * MIB
 SLACK_BYTES_PER_CYCLE = 512
 
 
