@@ -34,10 +34,11 @@ _WAY = (
     VolumeState.CLONING,
     VolumeState.READY,
     VolumeState.ATTACHING,
+    VolumeState.ALLOCATED,
     VolumeState.DETACHING,
     VolumeState.RELEASED,
 )
-_HELD = (VolumeState.ATTACHING, VolumeState.DETACHING)
+_HELD = (VolumeState.ATTACHING, VolumeState.ALLOCATED, VolumeState.DETACHING)
 
 
 def add_ready_volumes(state_dir: Path, *, pool: str, count: int) -> None:
@@ -57,7 +58,7 @@ def add_volumes(state_dir: Path, *, pool: str, count: int, state: VolumeState) -
         database.write(lambda transaction: _stop(transaction, pool, count, state))
         while len(added) < count:
             size = min(_CHUNK, count - len(added))
-            chunk = partial(_add, pool=pool, count=size, state=state)
+            chunk = partial(add_rows, pool=pool, count=size, state=state)
             added += database.write(chunk)
         database.write(lambda transaction: _go_on(transaction, pool))
     finally:
@@ -79,13 +80,16 @@ def _go_on(transaction: Transaction, pool: str) -> None:
     transaction.sql("UPDATE pool SET stopped_reason = '' WHERE name = ?", (pool,))
 
 
-def _add(transaction: Transaction, *, pool: str, count: int, state: VolumeState) -> list[str]:
+def add_rows(
+    transaction: Transaction, *, pool: str, count: int, state: VolumeState, node: str = ""
+) -> list[str]:
+    """Add volumes of a node's (default: of who has one, else ``bulk``); returns their ids."""
     last = transaction.sql("SELECT coalesce(max(n), 0) FROM volume").fetchone()[0]
-    node = transaction.sql("SELECT node FROM volume LIMIT 1").fetchone()
+    known = transaction.sql("SELECT node FROM volume LIMIT 1").fetchone()
     values = {
         "count": count,
         "pool": pool,
-        "node": node[0] if node else "bulk",
+        "node": node or (known[0] if known else "bulk"),
         "at": time.time() + _LATER_S,
     }
     transaction.sql(_PLAN, values)

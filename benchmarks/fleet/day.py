@@ -47,7 +47,8 @@ class Day:
         self._site, self._costs = site, costs
         self._engine = site.life.engine
         self._free = self._workers = workers
-        self._look_every_s = max(look_every_s, _REST * costs.look_s * len(site.storage_of))
+        self._look_s = costs.look_s * len(site.storage_of)
+        self._look_every_s = max(look_every_s, _REST * self._look_s)
         self._midnight = site.machine.clock()
         self._now = 0.0
         self._is_woken = False
@@ -132,28 +133,26 @@ class Day:
         self._wake()
 
     def _look(self) -> None:
-        pools = len(self._site.storage_of)
-        done_at = self.planner.use(at=self._now, seconds=self._costs.look_s * pools)
+        done_at = self._look_once()
+        self._at(max(done_at, self._now + self._look_every_s), self._look)
+
+    def _look_once(self) -> float:
+        done_at = self.planner.use(at=self._now, seconds=self._look_s)
         self._site.life.look()
         self._wake()
-        self._at(max(done_at, self._now + self._look_every_s), self._look)
+        return done_at
 
     def _look_soon(self) -> None:
         """Who waits wakes the planner, which looks as soon as it has rested."""
         if self._is_woken:
             return
         self._is_woken = True
-        rested_at = self.planner.free_at + (_REST - 1) * self._costs.look_s * len(
-            self._site.storage_of
-        )
 
         def look() -> None:
             self._is_woken = False
-            self.planner.use(at=self._now, seconds=self._costs.look_s * len(self._site.storage_of))
-            self._site.life.look()
-            self._wake()
+            self._look_once()
 
-        self._at(rested_at, look)
+        self._at(self.planner.free_at + (_REST - 1) * self._look_s, look)
 
     def _beat(self) -> None:
         if self._free < self._workers:

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from benchmarks.bulk import add_rows
 from clonepool.backends.base import Space, StorageBackend
 from clonepool.backends.memory import MemoryBackend
 from clonepool.config import DriverSettings, Settings
 from clonepool.domain.model import ImageSpec, PoolSpec, PortionSpec, Ref, ScrubPolicy
+from clonepool.domain.states import VolumeState
 from clonepool.fabrics.memory import MemoryFabric
-from clonepool.store.writer import Transaction
 from clonepool.testing.engines import FABRIC
 from clonepool.testing.stepped import Machine, SteppedEngine
 from clonepool.units import format_size
 
 _IMAGE_BYTES: Final = 64 * 1024
 _STORAGE_BYTES: Final = 2**50
-# adds rows of volumes that servers have, as the engine leaves them: through every allowed move
-_AT_WORK: Final = """
-    WITH RECURSIVE numbers(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < :count)
-    INSERT INTO volume(id, generation, pool_id, image_version_id, node, storage, fabric, state,
-        slot, size_bytes, used_bytes, clone_kind, last_attachment_id, last_server, after_scrub,
-        error, created_at, changed_at)
-    SELECT lower(hex(randomblob(16))), 1, p.id, i.current_version_id, :node, i.storage, p.fabric,
-        'planned', 0, v.rw_size_bytes, 0, 'thin', '', '', '', '', :at, :at
-    FROM numbers, pool p JOIN image i ON i.id = p.image_id
-        JOIN image_version v ON v.id = i.current_version_id
-    WHERE p.name = :pool
-"""
-_MOVES: Final = ("cloning", "ready", "attaching", "allocated")
+_NODE: Final = "node1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +57,7 @@ class FleetMachine(Machine):
         self._size = size
         self.storages = {f"storage-{number}": _Storage() for number in range(size.storages)}
 
-    def settings(self, *, node: str = "node1") -> Settings:
+    def settings(self, *, node: str = _NODE) -> Settings:
         """Of the one engine that stands for all nodes: any of them does any work."""
         workers = self._size.nodes * self._size.workers
         return Settings(
@@ -141,24 +131,11 @@ class Site:
 
     def _add_at_work(self, pool: str) -> None:
         """Rows only: what servers have had since yesterday, this day's work never touches."""
-        values = {
-            "count": self._size.at_work,
-            "pool": pool,
-            "node": "node1",
-            "at": self.machine.clock(),
-        }
-        if not self._size.at_work:
-            return
-
-        def change(transaction: Transaction) -> None:
-            last = transaction.sql("SELECT coalesce(max(n), 0) FROM volume").fetchone()[0]
-            transaction.sql(_AT_WORK, values)
-            for state in _MOVES:
-                holder = "id" if state in ("attaching", "allocated") else "NULL"
-                move = f"UPDATE volume SET state = ?, attachment_id = {holder} WHERE n > ?"  # noqa: S608 - our words
-                transaction.sql(move, (state, last))
-
-        self.life.engine._state.write(change)
+        rows = partial(
+            add_rows, pool=pool, count=self._size.at_work, state=VolumeState.ALLOCATED, node=_NODE
+        )
+        if self._size.at_work:
+            self.life.engine._state.write(rows)
 
     def close(self) -> None:
         """Forget everything."""
